@@ -1,0 +1,1 @@
+"""Recaptioning image-text data."""

@@ -1,0 +1,193 @@
+"""The command `recap-eval`. Standard library only at import."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recap_eval import __version__
+from recap_eval.console import add_common, as_path, main_guard, positive
+
+if TYPE_CHECKING:
+    from recap_eval.data.scenes.write import World
+
+CLIP_EXAMPLES = """examples:
+  recap-eval clip --model runs/p0.5                        every task whose data is there, then the report
+  recap-eval clip --model ViT-B-32/openai --tasks scenes-zeroshot,scenes-long
+  recap-eval clip --model runs/a --model runs/b --data scenes --json
+
+What is measured already is not measured again; other settings give another result beside it."""
+
+SCENES_EXAMPLES = """examples:
+  recap-eval scenes data/scenes --preset v1                the frozen world that every report refers to
+  recap-eval scenes /tmp/noisy --n 50000 --size 64 --seed 1 --alt-noise 0.8 --recaption-error 0.15
+  recap-eval scenes /tmp/odd --alt-noise missing=0.3,wrong=0.1"""
+
+REPORT_EXAMPLES = """examples:
+  recap-eval report clip                                   leaderboards/ -> reports/clip.md .csv .svg .png .html
+  recap-eval report --check                                exit 1 if a report does not follow from its results"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    parser = argparse.ArgumentParser(
+        "recap-eval", description="Measure what recaptioning does for image-text models.",
+        epilog="Each command has examples: recap-eval clip --help",
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"recap {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_clip(commands)
+    _add_report(commands)
+    _add_list(commands)
+    _add_scenes(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, help: str, examples: str = "") -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=help, description=help, epilog=examples, formatter_class=raw
+    )
+    add_common(parser)
+    return parser
+
+
+def _add_clip(commands: Any) -> None:
+    clip = _command(commands, "clip", "measure CLIP models", CLIP_EXAMPLES)
+    clip.add_argument(
+        "--model", action="append", required=True, metavar="M", help="folder, NAME/PRETRAINED or hf-hub:ORG/NAME; repeatable"
+    )
+    clip.add_argument("--tasks", metavar="T,…", help="tasks (default: every one whose data is there)")
+    clip.add_argument("--data", type=as_path, metavar="DIR", help="data root or folder of scenes (default: $RECAP_DATA)")
+    clip.add_argument("--out", type=as_path, default=Path("leaderboards"), metavar="DIR", help="where results go")
+    clip.add_argument("--reports", type=as_path, default=Path("reports"), metavar="DIR", help="where the report goes")
+    clip.add_argument("--no-report", action="store_true", help="do not render the report")
+    clip.add_argument("--precision", default="fp32", metavar="P", help="fp32 (default) or bf16 towers; scores are always fp32")
+    clip.add_argument("--batch-size", type=positive, default=64, metavar="N", help="images or texts a forward pass")
+    clip.add_argument("--limit", type=positive, metavar="N", help="first N images only: a partial result, never ranked")
+    clip.add_argument("--skip-bad", action="store_true", help="count and leave out unreadable images instead of stopping")
+    clip.add_argument("--force", action="store_true", help="measure again and replace what is there")
+    clip.set_defaults(run=run_clip)
+
+
+def _add_report(commands: Any) -> None:
+    report = _command(commands, "report", "render leaderboards from results alone", REPORT_EXAMPLES)
+    report.add_argument("board", nargs="?", metavar="BOARD", help="which board (default: all)")
+    report.add_argument("--leaderboards", type=as_path, default=Path("leaderboards"), metavar="DIR", help="results")
+    report.add_argument("--out", type=as_path, default=Path("reports"), metavar="DIR", help="where reports go")
+    report.add_argument("--check", action="store_true", help="write nothing; exit 1 if a report differs from its results")
+    report.set_defaults(run=run_report)
+
+
+def _add_list(commands: Any) -> None:
+    names = _command(commands, "list", "list models or tasks")
+    names.add_argument("what", choices=("models", "tasks"))
+    names.add_argument("--data", type=as_path, metavar="DIR", help="data root to look for the tasks' data in")
+    names.set_defaults(run=run_list)
+
+
+def _add_scenes(commands: Any) -> None:
+    scenes = _command(commands, "scenes", "draw the embedded data set", SCENES_EXAMPLES)
+    scenes.add_argument("out", type=as_path, metavar="OUT", help="a new folder")
+    scenes.add_argument("--preset", metavar="NAME", help="a frozen world: v1")
+    scenes.add_argument("--n", type=positive, metavar="N", help="training images (default 20000)")
+    scenes.add_argument("--n-eval", type=positive, metavar="N", help="images in each of val and test (default 1000)")
+    scenes.add_argument("--size", type=int, metavar="PX", help="32 (default), 64, 128 or 256")
+    scenes.add_argument("--seed", type=int, help="default 0")
+    scenes.add_argument("--alt-noise", metavar="R", help="share of noisy alt-texts, or KIND=R,… for kinds of noise")
+    scenes.add_argument("--recaption-error", type=float, metavar="R", help="rate at which recaptions get an attribute wrong")
+    scenes.add_argument("--workers", type=positive, metavar="N", help="processes (default: all cores); the bytes are the same")
+    scenes.set_defaults(run=run_scenes)
+
+
+def run_scenes(args: argparse.Namespace) -> int:
+    """Write a world of scenes."""
+    from recap_eval.data.scenes.write import write_world
+
+    manifest, known = write_world(args.out, _world(args), args.workers)
+    if args.json:
+        print(json.dumps({"folder": str(args.out), "there_before": known} | manifest))
+        return 0
+    counts = ", ".join(f"{content['n']} {split}" for split, content in manifest["splits"].items())
+    note = "were there already" if known else "written"
+    print(f"{args.out}: scenes {note} ({counts}), digest {manifest['digest'][:12]}")
+    return 0
+
+
+def _world(args: argparse.Namespace) -> World:
+    from dataclasses import replace
+
+    from recap_eval.data.scenes.write import PRESETS, World
+    from recap_eval.errors import UserError, unknown_name
+
+    given = {
+        name: getattr(args, name)
+        for name in ("n", "n_eval", "size", "seed", "recaption_error")
+        if getattr(args, name) is not None
+    }
+    if args.alt_noise is not None:
+        given["alt_noise"] = parse_alt_noise(args.alt_noise)
+    if args.preset is None:
+        return replace(World(), **given)
+    if args.preset not in PRESETS:
+        raise unknown_name("preset", args.preset, PRESETS, "recap-eval scenes --help")
+    if given:
+        raise UserError(
+            f"--preset {args.preset} is frozen and takes no --{next(iter(given)).replace('_', '-')}.", "Leave one out."
+        )
+    return PRESETS[args.preset]
+
+
+def parse_alt_noise(text: str) -> dict[str, float]:
+    """Return rates by kind of noise: from a total, in the default's proportions, or from KIND=R,….
+
+    Raises:
+        UserError: Neither form, or an unknown kind.
+    """
+    from recap_eval.data.scenes.write import ALT_NOISE
+    from recap_eval.errors import UserError, unknown_name
+
+    try:
+        if "=" not in text:
+            total = sum(ALT_NOISE.values())
+            return {kind: float(text) * rate / total for kind, rate in ALT_NOISE.items()}
+        rates = {kind: float(rate) for kind, _, rate in (part.partition("=") for part in text.split(","))}
+    except ValueError as error:
+        raise UserError(f"--alt-noise {text!r} holds no number.", "Examples: 0.5, or missing=0.2,wrong=0.1") from error
+    for kind in rates:
+        if kind not in ALT_NOISE:
+            raise unknown_name("kind of alt-text noise", kind, ALT_NOISE, "recap-eval scenes --help")
+    return dict(ALT_NOISE) | rates
+
+
+def run_clip(args: argparse.Namespace) -> int:
+    """Measure CLIP models on tasks, then render the report."""
+    from recap_eval.commands import evaluate_clip
+
+    return evaluate_clip(args)
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """Render boards, or check that they are up to date."""
+    from recap_eval.commands import render_boards
+
+    return render_boards(args)
+
+
+def run_list(args: argparse.Namespace) -> int:
+    """List what can be named."""
+    from recap_eval.commands import list_names
+
+    return list_names(args)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return main_guard(build_parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""What all our commands share: types of arguments, common flags, and errors told in two lines. Standard library only."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from recap_eval.errors import UserError
+
+
+def as_path(text: str) -> Path:
+    """Return a path, "~" expanded; an empty one is an error."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text).expanduser()
+
+
+def positive(text: str) -> int:
+    """Return an integer of at least 1; "60_000" and "6e4" are understood."""
+    try:
+        number = int(text) if text.replace("_", "").isdigit() else int(float(text))
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is less than 1")
+    return number
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that every command has."""
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON, for machines")
+
+
+def main_guard(parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
+    """Parse and run; tell a user's error in two lines, without a traceback.
+
+    Returns:
+        0 if all went well, 1 if what was asked failed, 2 for a wrong request, 130 after Ctrl-C.
+    """
+    args = parser.parse_args(argv)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error.what}\n       {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nstopped; what was finished is kept.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code

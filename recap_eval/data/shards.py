@@ -1,0 +1,211 @@
+"""Image-text shards in the layout of img2dataset: KEY.jpg, KEY.txt, KEY.json in numbered tars.
+
+Which member is the original caption and which the recaption is never guessed: after the Recap-DataComp authors' own
+recipe KEY.txt is the RECAPTION, in plain DataComp it is the alt-text, and a silent mix-up turns p into 1 - p.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from recap_eval.errors import DataError, UserError, unknown_name
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+ROLE_PRESETS = {
+    "recap-datacomp": {"original": "json:org_caption", "recaption": "txt"},
+    "datacomp": {"original": "txt"},
+    "scenes": {"original": "json:org_caption", "recaption": "json:re_caption"},
+}
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where one file of a sample lies: byte range in a tar."""
+
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its texts; the image's bytes are read when asked for.
+
+    Args:
+        key: The sample's key, unique in the data set.
+        tar: The shard it lies in.
+        image: Where its image lies in the shard.
+        suffix: The image's file ending, such as ".jpg".
+        meta: The parsed KEY.json, empty if there is none.
+        text: The content of KEY.txt, None if there is none.
+    """
+
+    key: str
+    tar: Path
+    image: Member
+    suffix: str
+    meta: dict[str, Any]
+    text: str | None
+
+    @property
+    def where(self) -> str:
+        """The image's name for messages: shard and member."""
+        return f"{self.tar}:{self.key}{self.suffix}"
+
+    @property
+    def digest(self) -> str | None:
+        """The image's sha256 as KEY.json states it."""
+        value = self.meta.get("sha256")
+        return value if isinstance(value, str) else None
+
+    def read_image(self) -> bytes:
+        """Return the encoded image.
+
+        Raises:
+            DataError: The shard is gone, or shorter than when it was indexed.
+        """
+        try:
+            with self.tar.open("rb") as stream:
+                payload = os.pread(stream.fileno(), self.image.size, self.image.offset)
+        except OSError as error:
+            raise DataError(f"Cannot read {self.where}: {error.strerror}.", "Restore the shard.") from error
+        if len(payload) != self.image.size:
+            raise DataError(f"{self.where} is cut short.", "Download or make the shard again.")
+        return payload
+
+    def caption(self, role: str) -> str | None:
+        """Return the text that a role names ("txt" or "json:FIELD"); None if the sample has no such member."""
+        if role == "txt":
+            return self.text
+        value = self.meta.get(role.removeprefix("json:"))
+        return value if isinstance(value, str) else None
+
+
+def list_shards(folder: Path) -> list[Path]:
+    """Return the tars of a folder, sorted by name.
+
+    Raises:
+        DataError: No such folder, or no tar in it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder.", "Check the path; scenes can be made with: recap-eval scenes OUT")
+    shards = sorted(folder.glob("*.tar"))
+    if not shards:
+        raise DataError(f"{folder} holds no *.tar shard.", "Point to the folder that directly holds 00000.tar, 00001.tar, ….")
+    return shards
+
+
+def _collect(path: Path) -> dict[str, dict[str, Any]]:
+    """Read a tar's members once: byte ranges of images, contents of the texts."""
+    found: dict[str, dict[str, Any]] = {}
+    with tarfile.open(path, "r:") as tar:
+        for info in tar:
+            if not info.isfile():
+                continue
+            suffix = PurePosixPath(info.name).suffix
+            key = info.name.removesuffix(suffix)
+            parts = found.setdefault(key, {})
+            if suffix.lower() in IMAGE_SUFFIXES:
+                parts["suffix"], parts["image"] = suffix, Member(info.offset_data, info.size)
+            elif suffix in (".txt", ".json"):
+                stream = tar.extractfile(info)
+                parts[suffix] = stream.read() if stream else b""
+    return found
+
+
+def read_shard(path: Path) -> list[Sample]:
+    """Index one shard.
+
+    Args:
+        path: An uncompressed tar.
+
+    Returns:
+        Its samples in order. Entries without an image are not samples (img2dataset leaves none behind).
+
+    Raises:
+        DataError: The tar is corrupt, cut short or empty, or a KEY.json in it is not JSON.
+    """
+    try:
+        found = _collect(path)
+        size = path.stat().st_size
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DataError(f"{path} is not a readable tar ({error}).", "Download or make the shard again.") from error
+    samples = []
+    for key, parts in found.items():
+        if "image" not in parts:
+            continue
+        if parts["image"].offset + parts["image"].size > size:
+            raise DataError(f"{path} is cut short at {key}.", "Download or make the shard again.")
+        samples.append(_sample(path, key, parts))
+    if not samples:
+        raise DataError(f"{path} holds no image.", "Members must be named KEY.jpg, KEY.txt, KEY.json.")
+    return samples
+
+
+def _sample(path: Path, key: str, parts: dict[str, Any]) -> Sample:
+    try:
+        meta = json.loads(parts[".json"]) if ".json" in parts else {}
+        text = parts[".txt"].decode() if ".txt" in parts else None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}:{key} has an unreadable text member ({error}).", "Make the shard again.") from error
+    return Sample(key, path, parts["image"], parts["suffix"], meta if isinstance(meta, dict) else {}, text)
+
+
+def read_shards(folder: Path) -> list[Sample]:
+    """Index all shards of a folder.
+
+    Raises:
+        DataError: A shard is unreadable, or two samples share a key.
+    """
+    samples = [sample for path in list_shards(folder) for sample in read_shard(path)]
+    seen: dict[str, Path] = {}
+    for sample in samples:
+        if sample.key in seen:
+            raise DataError(
+                f"Key {sample.key} occurs in {seen[sample.key]} and in {sample.tar}.", "Keep one data set to a folder."
+            )
+        seen[sample.key] = sample.tar
+    return samples
+
+
+def resolve_roles(preset: str | None, original: str | None, recaption: str | None) -> dict[str, str]:
+    """Return which member is the original caption and which the recaption.
+
+    Args:
+        preset: A name in ROLE_PRESETS, or None.
+        original: "txt" or "json:FIELD"; overrides the preset.
+        recaption: Likewise.
+
+    Raises:
+        UserError: Unknown preset, a role of another form, or a role left open.
+    """
+    if preset is not None and preset not in ROLE_PRESETS:
+        raise unknown_name("caption preset", preset, ROLE_PRESETS, "recap-train clip --help")
+    roles = dict(ROLE_PRESETS.get(preset or "", {}))
+    for name, value in (("original", original), ("recaption", recaption)):
+        if value is None:
+            continue
+        if value != "txt" and not value.startswith("json:"):
+            raise UserError(f"--{name}-key {value!r} is neither 'txt' nor 'json:FIELD'.", "Example: json:org_caption")
+        roles[name] = value
+    return roles
+
+
+def fingerprint(samples: list[Sample], texts: list[str]) -> str:
+    """Return a digest of what the images and texts are: keys, image bytes (by sha256), texts, in order.
+
+    Args:
+        samples: The samples; each KEY.json's sha256 is trusted where there is one, else the image is read.
+        texts: One canonical string per sample, all of its texts that count.
+    """
+    state = hashlib.sha256()
+    for sample, text in zip(samples, texts, strict=True):
+        image = sample.digest or hashlib.sha256(sample.read_image()).hexdigest()
+        state.update(f"{sample.key}\0{image}\0{text}\n".encode())
+    return state.hexdigest()

@@ -1,0 +1,49 @@
+"""The two errors a user can make, each told in two lines: what is wrong, and what to type next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A wrong request: printed as two lines without a traceback, exit code 2.
+
+    Args:
+        what: One line that says what is wrong and names the thing.
+        hint: One line that says what to do or type next.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+
+class DataError(UserError):
+    """A right request that the files cannot fulfil (corrupt, missing, not comparable): exit code 1."""
+
+    exit_code = 1
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name most like `name`, or None if none is close."""
+    lowered = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.5)
+    return lowered[close[0]] if close else None
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], see: str) -> UserError:
+    """Build the error for a name that no table holds, with the nearest valid one.
+
+    Args:
+        kind: What the name stands for, such as "task".
+        name: The name as the user typed it.
+        known: The valid names.
+        see: The command that lists all valid names.
+    """
+    guess = nearest(name, known)
+    hint = f"Did you mean {guess!r}? All names: {see}" if guess else f"All names: {see}"
+    return UserError(f"Unknown {kind} {name!r}.", hint)

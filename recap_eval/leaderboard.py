@@ -1,0 +1,308 @@
+"""From results to a table of cells: values, errors, differences, provenance. No formatting.
+
+A board says which columns it has; results that answer a column's question in the same way (task version, settings, data,
+completeness) stand in it, and those that do not are left out with the field that differs.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from recap_eval.errors import DataError, unknown_name
+from recap_eval.files import canonical_json
+from recap_eval.results import Result, read_results
+from recap_eval.stats import Estimate, holm, mean_over_seeds, paired_items
+
+SHIPPED = Path(__file__).parent / "boards"
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Column:
+    """One question of a board."""
+
+    task: str
+    version: int
+    metric: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Board:
+    """What a board shows; see boards/clip.toml."""
+
+    name: str
+    title: str
+    axis: str
+    axis_label: str
+    baseline: float
+    note: str
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference.
+
+    Args:
+        estimate: Mean, interval and raw p-value.
+        basis: "seeds" (training randomness is in the interval) or "items" (one seed: it is not).
+        p_holm: p-value after Holm's correction over the rows of the column.
+    """
+
+    estimate: Estimate
+    basis: str
+    p_holm: float | None = None
+
+    @property
+    def separable(self) -> bool:
+        """True if the difference is not 0 by the corrected test at 5 %."""
+        return self.p_holm is not None and self.p_holm < ALPHA
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure.
+
+    Args:
+        estimate: Mean over seeds with its interval; of one seed, the interval over items.
+        results: The records behind it, one per seed.
+        n: Items measured.
+        to_baseline: Difference to the row at the board's baseline, or None.
+        best: Highest in its column.
+        tied: Not separable from the best.
+    """
+
+    estimate: Estimate
+    results: tuple[Result, ...]
+    n: int
+    to_baseline: Difference | None = None
+    best: bool = False
+    tied: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """Models that differ in nothing but their training seed.
+
+    Args:
+        label: Name of the row.
+        axis: Value on the board's axis; None for models that have none.
+        seeds: Training seeds.
+        cells: By column number; a missing one was not run.
+    """
+
+    label: str
+    axis: float | None
+    seeds: tuple[int, ...]
+    cells: dict[int, Cell]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Rows that may be compared: same recipe, data and number of samples, along the axis."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A board, filled.
+
+    Args:
+        board: Its definition.
+        sweeps: Comparable rows along the axis.
+        others: Models without a place on the axis.
+        left_out: Sentence by result that cannot stand in the table.
+        sources: The data behind each column: record of `data` by column number.
+    """
+
+    board: Board
+    sweeps: tuple[Sweep, ...]
+    others: tuple[Row, ...]
+    left_out: tuple[str, ...]
+    sources: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
+def board_files(leaderboards: Path) -> dict[str, Path]:
+    """Return board definitions by name: the shipped ones, and those beside the results (which come first)."""
+    found = {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+    return found | {path.stem: path for path in sorted(leaderboards.glob("*.toml"))}
+
+
+def load_board(name: str, leaderboards: Path) -> Board:
+    """Read a board's definition.
+
+    Raises:
+        UserError: No board of that name.
+        DataError: Its file is not a board.
+    """
+    files = board_files(leaderboards)
+    if name not in files:
+        raise unknown_name("board", name, files, f"{SHIPPED.name}/*.toml and {leaderboards}/*.toml")
+    try:
+        record = tomllib.loads(files[name].read_text(encoding="utf-8"))
+        columns = tuple(Column(**column) for column in record.pop("columns"))
+        return Board(name=name, columns=columns, **record)
+    except (tomllib.TOMLDecodeError, TypeError, KeyError) as error:
+        raise DataError(f"{files[name]} is not a board ({error}).", "Model it on the shipped boards/clip.toml.") from error
+
+
+def build_table(name: str, leaderboards: Path) -> Table:
+    """Fill a board from the results of a leaderboards folder.
+
+    Raises:
+        UserError, DataError: See `load_board` and `read_results`.
+    """
+    board = load_board(name, leaderboards)
+    results = read_results(leaderboards)
+    by_column: dict[int, list[Result]] = {}
+    left_out: list[str] = []
+    for number, column in enumerate(board.columns):
+        fitting = [found for found in results if found.task == column.task and column.metric in found.record["metrics"]]
+        by_column[number], odd = _comparable(fitting, column)
+        left_out += [sentence for sentence in odd if sentence not in left_out]
+    sources = {number: found[0].record["data"] for number, found in by_column.items() if found}
+    sweeps, others = _rows(board, by_column)
+    return Table(board, sweeps, others, tuple(left_out), sources)
+
+
+def _comparable(results: list[Result], column: Column) -> tuple[list[Result], list[str]]:
+    """Split results into those that answer in the commonest way, and sentences on the others."""
+    whole = [found for found in results if found.record["task"]["version"] == column.version and not found.partial]
+    if not whole:
+        return [], [_why_not(found, {"task version": column.version, "partial": False}) for found in results]
+    ways = Counter(canonical_json(found.protocol()) for found in whole)
+    common: dict[str, Any] = json.loads(max(ways, key=lambda way: (ways[way], way)))
+    kept = [found for found in results if found.protocol() == common]
+    return kept, [_why_not(found, common) for found in results if found.protocol() != common]
+
+
+def _why_not(result: Result, common: dict[str, Any]) -> str:
+    ours = result.protocol()
+    fields = sorted(key for key in ours.keys() | common.keys() if key in common and ours.get(key) != common.get(key))
+    told = ", ".join(f"{key} is {_brief(ours.get(key))}, not {_brief(common.get(key))}" for key in fields) or "settings differ"
+    return f"{result.model} on {result.task}: {told}"
+
+
+def _brief(value: object) -> str:
+    text = str(value)
+    return f"{text[:12]}…" if len(text) > 24 else text
+
+
+def _sweep_key(meta: dict[str, Any], axis: str) -> tuple[str, ...] | None:
+    """Return what rows of a sweep have in common, or None for a model that has no value on the axis."""
+    if not isinstance(meta.get(axis), int | float):
+        return None
+    parts = ("recipe", "recipe_digest", "samples_seen", "train_data", "precision")
+    return tuple(str(meta.get(part)) for part in parts)
+
+
+def _rows(board: Board, by_column: dict[int, list[Result]]) -> tuple[tuple[Sweep, ...], tuple[Row, ...]]:
+    groups: dict[tuple[str, ...], dict[float, dict[int, list[Result]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
+    single: dict[tuple[str, str], dict[int, list[Result]]] = defaultdict(lambda: defaultdict(list))
+    for number, results in by_column.items():
+        for found in results:
+            key = _sweep_key(found.meta, board.axis)
+            if key is None:
+                single[found.model, str(found.record["model"]["revision"])][number].append(found)
+            else:
+                groups[key][float(found.meta[board.axis])][number].append(found)
+    sweeps = tuple(_sweep(board, key, groups[key]) for key in sorted(groups))
+    return sweeps, tuple(_row(board, name, None, cells) for (name, _), cells in sorted(single.items()))
+
+
+def _seed(result: Result) -> int:
+    return int(result.meta.get("seed", 0))
+
+
+def _value(result: Result, metric: str) -> float:
+    return float(result.record["metrics"][metric]["value"])
+
+
+def _row(board: Board, label: str, axis: float | None, columns: dict[int, list[Result]]) -> Row:
+    cells = {}
+    for number, results in columns.items():
+        by_seed = {_seed(found): found for found in results}  # records come sorted, so the choice among equals is stable
+        chosen = tuple(by_seed[seed] for seed in sorted(by_seed))
+        cells[number] = Cell(_estimate(chosen, board.columns[number].metric), chosen, _items(chosen, board, number))
+    seeds = sorted({_seed(found) for cell in cells.values() for found in cell.results})
+    return Row(label, axis, tuple(seeds), cells)
+
+
+def _items(results: tuple[Result, ...], board: Board, number: int) -> int:
+    return int(results[0].record["metrics"][board.columns[number].metric]["n"])
+
+
+def _estimate(results: tuple[Result, ...], metric: str) -> Estimate:
+    """Mean over seeds; of one seed, its own interval over items."""
+    if len(results) > 1:
+        return mean_over_seeds([_value(found, metric) for found in results])
+    kept = {"value", "se", "low", "high", "n", "n_clusters"}
+    return Estimate(**{key: value for key, value in results[0].record["metrics"][metric].items() if key in kept})
+
+
+def difference(ours: Cell, base: Cell, metric: str) -> Difference | None:
+    """Return the paired difference of two cells: over their common seeds, or over items if they share only one.
+
+    Returns:
+        None if they share no seed.
+    """
+    left = {_seed(found): found for found in ours.results}
+    right = {_seed(found): found for found in base.results}
+    common = sorted(left.keys() & right.keys())
+    if len(common) > 1:
+        return Difference(mean_over_seeds([_value(left[s], metric) - _value(right[s], metric) for s in common]), "seeds")
+    if not common:
+        return None
+    one, two = left[common[0]].items(metric), right[common[0]].items(metric)
+    if one.items != two.items:
+        return None
+    return Difference(paired_items(one.values, two.values, one.clusters), "items")
+
+
+def _corrected(found: dict[float, Difference | None]) -> dict[float, Difference]:
+    """Give each difference its Holm-corrected p-value among those of its column."""
+    known = {axis: diff for axis, diff in found.items() if diff is not None and diff.estimate.p_value is not None}
+    adjusted = holm([diff.estimate.p_value or 0.0 for diff in known.values()])
+    return {axis: replace(diff, p_holm=p) for (axis, diff), p in zip(known.items(), adjusted, strict=True)}
+
+
+def _sweep(board: Board, key: tuple[str, ...], points: dict[float, dict[int, list[Result]]]) -> Sweep:
+    recipe, _, samples, _, precision = key
+    rows = {axis: _row(board, f"{axis:g}", axis, points[axis]) for axis in sorted(points)}
+    for number, column in enumerate(board.columns):
+        cells = {axis: row.cells[number] for axis, row in rows.items() if number in row.cells}
+        for axis, cell in _judged(cells, column.metric, board.baseline).items():
+            rows[axis].cells[number] = cell
+    return Sweep(f"{recipe}, {int(samples):,} samples seen, {precision}", tuple(rows.values()))
+
+
+def _judged(cells: dict[float, Cell], metric: str, baseline: float) -> dict[float, Cell]:
+    """Mark one column: differences to the baseline, the best, and what is not separable from it."""
+    if not cells:
+        return {}
+    top = max(cells, key=lambda axis: cells[axis].estimate.value)
+    rest = {axis: cell for axis, cell in cells.items() if axis != top}
+    to_best = _corrected({axis: difference(cell, cells[top], metric) for axis, cell in rest.items()})
+    to_base: dict[float, Difference] = {}
+    if baseline in cells:
+        others = {axis: cell for axis, cell in cells.items() if axis != baseline}
+        to_base = _corrected({axis: difference(cell, cells[baseline], metric) for axis, cell in others.items()})
+    return {
+        axis: replace(
+            cell,
+            to_baseline=to_base.get(axis),
+            best=axis == top and len(cells) > 1,
+            tied=axis != top and not (axis in to_best and to_best[axis].separable),
+        )
+        for axis, cell in cells.items()
+    }

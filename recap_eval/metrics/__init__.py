@@ -1,0 +1,1 @@
+"""Pure functions on arrays, each tested against an independent reference."""

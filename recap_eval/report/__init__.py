@@ -1,0 +1,1 @@
+"""Renderers: a table of results in, markdown, csv, plots and html out."""

@@ -1,0 +1,111 @@
+"""Renders boards into files, and checks that rendered files still follow from their results."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from recap_eval.errors import DataError
+from recap_eval.files import replacing
+from recap_eval.leaderboard import Table, board_files, build_table
+from recap_eval.report import html, text
+from recap_eval.report.plots import data_digest, score_over_axis
+
+DIGEST = re.compile(r"data sha256:([0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A rendered board.
+
+    Args:
+        files: What was written or found unchanged.
+        terminal: The table for a terminal.
+    """
+
+    files: list[Path]
+    terminal: str
+
+
+def board_names(leaderboards: Path) -> list[str]:
+    """Return the names of all boards."""
+    return sorted(board_files(leaderboards))
+
+
+def _table(name: str, leaderboards: Path) -> Table:
+    table = build_table(name, leaderboards)
+    if not table.sweeps and not table.others:
+        why = f" Left out: {table.left_out[0]}" if table.left_out else ""
+        raise DataError(
+            f"{leaderboards} holds no result for board {name!r}.{why}", "Measure a model: recap-eval clip --model M"
+        )
+    return table
+
+
+def _links(table: Table, out: Path) -> dict[str, str]:
+    paths = {str(result.path) for row in text.all_rows(table) for cell in row.cells.values() for result in cell.results}
+    return {path: Path(os.path.relpath(path, out)).as_posix() for path in sorted(paths)}
+
+
+def _texts(table: Table, out: Path, plotted: bool) -> dict[str, str]:
+    name, links = table.board.name, _links(table, out)
+    plot = f"{name}.svg" if plotted else None
+    return {
+        f"{name}.md": text.markdown(table, plot, links),
+        f"{name}.csv": text.csv(table),
+        f"{name}.html": html.board_page(table, plot, links),
+    }
+
+
+def _has_plot(table: Table) -> bool:
+    return any(len(sweep.rows) > 1 for sweep in table.sweeps)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file only if its bytes differ."""
+    if path.is_file() and path.read_bytes() == content:
+        return
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
+def render_board(name: str, leaderboards: Path, out: Path) -> Rendered:
+    """Render a board as markdown, csv, html and plots; the same results give the same bytes.
+
+    Raises:
+        UserError: No such board.
+        DataError: No result for it, or a record is unreadable.
+    """
+    table = _table(name, leaderboards)
+    plots = {f"{name}.{form}": content for form, content in score_over_axis(table).items()}
+    contents = {file: content.encode() for file, content in _texts(table, out, bool(plots)).items()} | plots
+    for file, content in contents.items():
+        _write(out / file, content)
+    return Rendered([out / file for file in contents], text.terminal(table))
+
+
+def check_board(name: str, leaderboards: Path, out: Path) -> str | None:
+    """Return what differs between a rendered board and its results, or None.
+
+    Texts are compared byte by byte; plots by the digest of their data, since matplotlib's bytes differ between versions.
+    """
+    table = _table(name, leaderboards)
+    for file, content in _texts(table, out, _has_plot(table)).items():
+        path = out / file
+        if not path.is_file():
+            return f"{path} is missing. Render it: recap-eval report {name}"
+        if (line := _first_difference(path.read_text(encoding="utf-8"), content)) is not None:
+            return f"{path}:{line} does not follow from the results. Render it again: recap-eval report {name}"
+    plot = out / f"{name}.svg"
+    if _has_plot(table) and (not plot.is_file() or DIGEST.findall(plot.read_text(encoding="utf-8")) != [data_digest(table)]):
+        return f"{plot} is missing or stale. Render it again: recap-eval report {name}"
+    return None
+
+
+def _first_difference(ours: str, theirs: str) -> int | None:
+    if ours == theirs:
+        return None
+    lines = list(zip(ours.splitlines(), theirs.splitlines(), strict=False))
+    return next((number for number, (a, b) in enumerate(lines, 1) if a != b), len(lines) + 1)

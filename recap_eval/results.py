@@ -1,0 +1,184 @@
+"""The result record: one JSON per measurement, its per-item scores beside it.
+
+    <root>/results/<model>-<revision>/<task>-<identity>.json      figures, errors, and all they depend on
+    <root>/results/<model>-<revision>/<task>-<identity>.parquet   per-item scores, which make paired comparison possible
+
+The identity is a digest of the task version, the settings, the protocol of the model and the data, so another question
+never overwrites an answer. The JSON is written last and holds the digest of the parquet: what it describes is whole.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recap_eval.data.items import DataId
+from recap_eval.errors import DataError
+from recap_eval.files import digest_file, digest_json, read_json, replacing, write_json
+from recap_eval.models.base import ModelId
+from recap_eval.stats import estimate
+from recap_eval.tasks.base import ItemScores, Scores, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SCHEMA_VERSION = 1
+FOLDER = "results"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A measurement as it stands on disk.
+
+    Args:
+        path: Its file.
+        record: Its content; see `new_record`.
+    """
+
+    path: Path
+    record: dict[str, Any] = field(repr=False)
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return str(self.record["task"]["name"])
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return str(self.record["model"]["name"])
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """How the model was made."""
+        return dict(self.record["model"]["meta"])
+
+    @property
+    def partial(self) -> bool:
+        """True if items were left out (a limit, bad images): such a result is never ranked."""
+        return bool(self.record["partial"])
+
+    def protocol(self) -> dict[str, Any]:
+        """Return all that two results must agree in to be comparable, flat, by field name."""
+        flat = {"task version": self.record["task"]["version"], "data": self.record["data"]["fingerprint"]}
+        flat |= {f"settings.{key}": value for key, value in self.record["settings"].items()}
+        return flat | {"partial": self.partial}
+
+    def items(self, metric: str) -> ItemScores:
+        """Return a metric's per-item scores.
+
+        Raises:
+            DataError: The parquet is missing or is not the one the record describes.
+        """
+        import pyarrow.parquet as pq
+
+        path = self.path.with_name(self.record["items"]["file"])
+        if not path.is_file() or digest_file(path) != self.record["items"]["sha256"]:
+            raise DataError(f"{path} is missing or was changed.", "Measure again: recap-eval clip … --force")
+        rows = pq.read_table(path, filters=[("metric", "==", metric)])
+        columns = rows.to_pydict()
+        return ItemScores(columns["item"], columns["cluster"], rows["value"].to_numpy())
+
+
+def slug(name: str) -> str:
+    """Return a name fit for a file."""
+    return re.sub(r"[^A-Za-z0-9._=-]+", "-", name).strip("-.") or "model"
+
+
+def settings_of(task: Task, model: ModelId, limit: int | None) -> dict[str, Any]:
+    """Return every choice that can change a figure: the task's and those of the model's loading that are not its own.
+
+    Preprocessing and context length belong to the model, as its weights do; precision is the user's choice.
+    """
+    settings = dict(task.settings) | {"precision": model.protocol.get("precision", "fp32")}
+    return settings | ({"limit": limit} if limit is not None else {})
+
+
+def identity(task: Task, model: ModelId, data: DataId, settings: dict[str, Any]) -> str:
+    """Return the digest of what is asked: task version, settings, data, and how the model is fed."""
+    return digest_json([task.name, task.version, settings, data.name, data.split, data.fingerprint, model.protocol])
+
+
+def result_path(root: Path, task: Task, model: ModelId, what: str) -> Path:
+    """Return where the answer to a question lies."""
+    return root / FOLDER / f"{slug(model.name)}-{digest_json(model.revision)[:8]}" / f"{task.name}-{what[:8]}.json"
+
+
+def new_record(
+    task: Task, model: ModelId, data: DataId, settings: dict[str, Any], scores: Scores, bad: dict[str, str]
+) -> dict[str, Any]:
+    """Fold scores into a record: every metric with n, standard error and 95 % interval."""
+    metrics = {}
+    for metric in task.metrics:
+        found = scores.metrics[metric.name]
+        folded = asdict(estimate(found.values, found.clusters))
+        folded.pop("p_value")
+        metrics[metric.name] = folded | {"chance": metric.chance, "higher_is_better": metric.higher_is_better}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "task": {"name": task.name, "version": task.version, "kind": task.kind, "primary": task.primary.name},
+        "data": asdict(data),
+        "model": {"name": model.name, "revision": model.revision, "protocol": model.protocol, "meta": model.meta},
+        "settings": settings,
+        "settings_hash": digest_json(settings)[:16],
+        "metrics": metrics,
+        "extra": scores.extra,
+        "partial": bool(bad) or "limit" in settings,
+        "skipped": [{"item": where, "reason": reason} for where, reason in sorted(bad.items())],
+    }
+
+
+def write_result(path: Path, record: dict[str, Any], scores: Scores) -> Result:
+    """Write a record and its per-item scores; killed at any moment, no half of it is ever read."""
+    items = path.with_suffix(".parquet")
+    with replacing(items) as part:
+        _write_items(part, scores)
+    record = record | {"items": {"file": items.name, "sha256": digest_file(items)}}
+    write_json(path, record)
+    return Result(path, record)
+
+
+def _write_items(path: Path, scores: Scores) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = [
+        pa.table(
+            {
+                "metric": pa.array([name] * len(found.items)),
+                "item": pa.array(found.items),
+                "cluster": pa.array(found.clusters),
+                "value": pa.array(_small(found.values)),
+            }
+        )
+        for name, found in scores.metrics.items()
+    ]
+    pq.write_table(pa.concat_tables(tables), path, compression="zstd")
+
+
+def _small(values: np.ndarray) -> np.ndarray:
+    """Return float64 values; kept apart so that no precision is lost on the way to disk."""
+    import numpy as np
+
+    return np.asarray(values, dtype=np.float64)
+
+
+def read_result(path: Path) -> Result:
+    """Read a record.
+
+    Raises:
+        DataError: It is not JSON, not a result, or of another schema.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict) or "metrics" not in record or "items" not in record:
+        raise DataError(f"{path} is not a result record.", "Delete it and measure again.")
+    if record.get("schema_version") != SCHEMA_VERSION:
+        raise DataError(f"{path} has schema version {record.get('schema_version')}.", f"This version reads {SCHEMA_VERSION}.")
+    return Result(path, record)
+
+
+def read_results(root: Path) -> list[Result]:
+    """Read all records under a leaderboards folder, sorted by path."""
+    return [read_result(path) for path in sorted((root / FOLDER).glob("*/*.json"))]

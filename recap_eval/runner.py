@@ -1,0 +1,145 @@
+"""The one loop: skip what is measured, evaluate, fold, stamp, write. A task that fails does not stop the others."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from recap_eval.data.items import CaptionedImages, CaptionPairs, LabelledImages
+from recap_eval.embed import Embedder
+from recap_eval.errors import DataError
+from recap_eval.files import digest_file
+from recap_eval.models.base import DualEncoder
+from recap_eval.provenance import run_record
+from recap_eval.results import Result, identity, new_record, read_result, result_path, settings_of, write_result
+from recap_eval.tasks.base import Task, source_of
+
+AnyData = LabelledImages | CaptionedImages | CaptionPairs
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure.
+
+    Args:
+        out: The leaderboards folder.
+        data: The data root.
+        batch_size: Images or texts per forward pass.
+        limit: Measure the first so many images only; the results are marked partial.
+        skip_bad: Leave out unreadable images, counted, instead of stopping.
+        force: Measure again what is measured already.
+        progress: Show progress on standard error.
+    """
+
+    out: Path
+    data: Path
+    batch_size: int = 64
+    limit: int | None = None
+    skip_bad: bool = False
+    force: bool = False
+    progress: bool = True
+
+
+@dataclass
+class Outcome:
+    """What came of a run.
+
+    Args:
+        results: Results, new and found, in the order of the tasks.
+        skipped: Names of the tasks that were measured already.
+        failed: Error by task.
+    """
+
+    results: list[Result] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, DataError] = field(default_factory=dict)
+
+
+def limited(data: AnyData, limit: int | None) -> AnyData:
+    """Return the first `limit` images' part of a data set."""
+    if limit is None or limit >= len(data.images):
+        return data
+    if isinstance(data, LabelledImages):
+        return replace(data, images=data.images[:limit], labels=data.labels[:limit])
+    if isinstance(data, CaptionedImages):
+        return replace(data, images=data.images[:limit], captions=data.captions[:limit])
+    return replace(data, images=data.images[:limit], rows=[row for row in data.rows if row[0] < limit])
+
+
+def measure(model: DualEncoder, tasks: list[Task], options: Options) -> Outcome:
+    """Measure a model on tasks and write each result as soon as it is there.
+
+    Args:
+        model: The model.
+        tasks: The tasks.
+        options: How.
+
+    Returns:
+        Results found or made, and what failed; a `DataError` in one task leaves the others running.
+    """
+    outcome = Outcome()
+    embedder = Embedder(model, options.batch_size, options.skip_bad, options.progress)
+    for task in tasks:
+        try:
+            result, fresh = _measure_task(embedder, task, options)
+        except DataError as error:
+            outcome.failed[task.name] = error
+            _say(options, f"  {task.name}: FAILED. {error.what}")
+            continue
+        outcome.results.append(result)
+        if not fresh:
+            outcome.skipped.append(task.name)
+        _say(options, _line(task, result, fresh))
+    return outcome
+
+
+def _measure_task(embedder: Embedder, task: Task, options: Options) -> tuple[Result, bool]:
+    data = task.load(options.data)
+    source, model = source_of(data), embedder.model.id
+    settings = settings_of(task, model, options.limit)
+    path = result_path(options.out, task, model, identity(task, model, source, settings))
+    if path.is_file() and not options.force:
+        known = read_result(path)
+        if not (known.partial and "limit" not in settings and not options.skip_bad) and _items_whole(known):
+            return known, False
+    start, before = time.perf_counter(), dict(embedder.bad)
+    scores = task.score(embedder, limited(data, options.limit))
+    seconds = time.perf_counter() - start
+    bad = {where: reason for where, reason in embedder.bad.items() if where not in before or _shares(data, where)}
+    record = new_record(task, model, source, settings, scores, bad)
+    record["run"] = run_record(seconds) | {"images_per_second": round(len(data.images) / seconds, 1)}
+    return write_result(path, record, scores), True
+
+
+def _items_whole(result: Result) -> bool:
+    path = result.path.with_name(result.record["items"]["file"])
+    return path.is_file() and digest_file(path) == result.record["items"]["sha256"]
+
+
+def _shares(data: AnyData, where: str) -> bool:
+    return any(image.where == where for image in data.images)
+
+
+def _line(task: Task, result: Result, fresh: bool) -> str:
+    cell = result.record["metrics"][task.primary.name]
+    half = "" if cell["low"] is None else f" ± {100 * (cell['high'] - cell['low']) / 2:.1f}"
+    note = f"{result.record['run']['seconds']:.1f} s" if fresh else "measured before, not measured again"
+    part = ", PARTIAL" if result.partial else ""
+    return f"  {task.name}: {task.primary.label} {100 * cell['value']:.1f}{half} (n={cell['n']}{part}; {note})"
+
+
+def _say(options: Options, line: str) -> None:
+    if options.progress:
+        print(line, file=sys.stderr)
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome for machines."""
+    return {
+        "results": [{"path": str(result.path)} | result.record for result in outcome.results],
+        "measured_before": outcome.skipped,
+        "failed": {name: {"what": error.what, "hint": error.hint} for name, error in outcome.failed.items()},
+    }

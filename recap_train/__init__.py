@@ -1,0 +1,1 @@
+"""Training on mixed captions: CLIP, diffusion transformers and captioners."""

@@ -1,0 +1,49 @@
+"""Where a run can go on: one file, replaced atomically, that holds weights, optimiser and one integer.
+
+The plan is stateless, so the integer (steps done) says all about data, coins and crops.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+from recap_eval.errors import DataError, UserError
+from recap_eval.files import replacing
+
+NAME = "checkpoint.pt"
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Write a run's state; what was saved before stays until the new state is whole."""
+    import torch
+
+    with replacing(folder / NAME) as part:
+        torch.save(state, part)
+
+
+def load(folder: Path, identity: str) -> dict[str, Any] | None:
+    """Return the state saved in a folder, or None.
+
+    Args:
+        folder: The run's folder.
+        identity: Digest of everything the run depends on.
+
+    Raises:
+        UserError: The state is another run's.
+        DataError: The file is damaged.
+    """
+    import torch
+
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path} is damaged ({line}).", "Delete it to start the run anew.") from error
+    if state.get("identity") != identity:
+        raise UserError(f"{folder} holds an unfinished run with other settings.", "Choose another --out, or delete it.")
+    return state
