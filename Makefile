@@ -22,9 +22,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	PATH="$(abspath $(BIN)):$$PATH" studies/clip_mix.sh --root build/demo --samples 60000 --seeds "0"
 
-# The committed report reports/clip.*: half an hour on two cores.
+# The committed report reports/clip.*: about half an hour on two cores.
 board: $(READY)
-	PATH="$(abspath $(BIN)):$$PATH" studies/clip_mix.sh --root build/board --samples 120000 --seeds "0 1 2" \
+	PATH="$(abspath $(BIN)):$$PATH" studies/clip_mix.sh --root build/board --samples 160000 --seeds "0 1 2" \
 		--leaderboards leaderboards --reports reports
 
 lint: $(READY)

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from recap_eval.errors import UserError
 
@@ -31,6 +32,18 @@ def positive(text: str) -> int:
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every command has."""
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON, for machines")
+
+
+def progress_bar(total: int, what: str, unit: str, **options: Any) -> Any:
+    """Return a progress bar with rate and remaining time on standard error.
+
+    In a terminal it is redrawn twice a second and vanishes when done; in a log it adds a line every ten seconds at most.
+    """
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    pace = {"mininterval": 0.5, "leave": False} if terminal else {"mininterval": 10.0, "maxinterval": 30.0, "leave": False}
+    return tqdm(total=total, desc=what, unit=unit, **(pace | {"disable": total == 0} | options))
 
 
 def main_guard(parser: argparse.ArgumentParser, argv: list[str] | None) -> int:

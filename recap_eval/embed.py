@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from recap_eval.console import progress_bar
 from recap_eval.data.items import ImageItem
 from recap_eval.errors import DataError
 from recap_eval.models.base import DualEncoder
@@ -152,9 +153,7 @@ class Embedder:
         return sum(length > self.model.context_length for length in lengths) / max(1, len(lengths))
 
     def _bar(self, total: int, what: str) -> Any:
-        from tqdm import tqdm
-
-        return tqdm(total=total, desc=f"  {what}", unit="it", leave=False, disable=not self.progress or total == 0)
+        return progress_bar(total, f"  {what}", "it", disable=not self.progress or total == 0)
 
 
 def _unit(features: torch.Tensor, name: str) -> torch.Tensor:

@@ -15,7 +15,7 @@ from typing import Any
 
 from recap_eval.errors import DataError, unknown_name
 from recap_eval.files import canonical_json
-from recap_eval.results import Result, read_results
+from recap_eval.results import Result, estimate_of, read_results
 from recap_eval.stats import Estimate, holm, mean_over_seeds, paired_items
 
 SHIPPED = Path(__file__).parent / "boards"
@@ -246,8 +246,7 @@ def _estimate(results: tuple[Result, ...], metric: str) -> Estimate:
     """Mean over seeds; of one seed, its own interval over items."""
     if len(results) > 1:
         return mean_over_seeds([_value(found, metric) for found in results])
-    kept = {"value", "se", "low", "high", "n", "n_clusters"}
-    return Estimate(**{key: value for key, value in results[0].record["metrics"][metric].items() if key in kept})
+    return estimate_of(results[0].record["metrics"][metric])
 
 
 def difference(ours: Cell, base: Cell, metric: str) -> Difference | None:

@@ -18,8 +18,8 @@ from recap_eval.data.items import DataId
 from recap_eval.errors import DataError
 from recap_eval.files import digest_file, digest_json, read_json, replacing, write_json
 from recap_eval.models.base import ModelId
-from recap_eval.stats import estimate
-from recap_eval.tasks.base import ItemScores, Scores, Task
+from recap_eval.stats import Estimate, estimate
+from recap_eval.tasks.base import ItemScores, Metric, Scores, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,9 +113,7 @@ def new_record(
     metrics = {}
     for metric in task.metrics:
         found = scores.metrics[metric.name]
-        folded = asdict(estimate(found.values, found.clusters))
-        folded.pop("p_value")
-        metrics[metric.name] = folded | {"chance": metric.chance, "higher_is_better": metric.higher_is_better}
+        metrics[metric.name] = _folded(estimate(found.values, found.clusters), metric)
     return {
         "schema_version": SCHEMA_VERSION,
         "task": {"name": task.name, "version": task.version, "kind": task.kind, "primary": task.primary.name},
@@ -128,6 +126,18 @@ def new_record(
         "partial": bool(bad) or "limit" in settings,
         "skipped": [{"item": where, "reason": reason} for where, reason in sorted(bad.items())],
     }
+
+
+def _folded(found: Estimate, metric: Metric) -> dict[str, Any]:
+    interval = None if found.low is None else [found.low, found.high]
+    facts = {"value": found.value, "se": found.se, "ci95": interval, "n": found.n, "n_clusters": found.n_clusters}
+    return facts | {"chance": metric.chance, "higher_is_better": metric.higher_is_better}
+
+
+def estimate_of(cell: dict[str, Any]) -> Estimate:
+    """Return a record's metric as an `Estimate`."""
+    low, high = cell["ci95"] or (None, None)
+    return Estimate(cell["value"], cell["se"], low, high, cell["n"], cell["n_clusters"])
 
 
 def write_result(path: Path, record: dict[str, Any], scores: Scores) -> Result:

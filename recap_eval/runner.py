@@ -125,7 +125,7 @@ def _shares(data: AnyData, where: str) -> bool:
 
 def _line(task: Task, result: Result, fresh: bool) -> str:
     cell = result.record["metrics"][task.primary.name]
-    half = "" if cell["low"] is None else f" ± {100 * (cell['high'] - cell['low']) / 2:.1f}"
+    half = f" ± {100 * (cell['ci95'][1] - cell['ci95'][0]) / 2:.1f}" if cell["ci95"] else ""
     note = f"{result.record['run']['seconds']:.1f} s" if fresh else "measured before, not measured again"
     part = ", PARTIAL" if result.partial else ""
     return f"  {task.name}: {task.primary.label} {100 * cell['value']:.1f}{half} (n={cell['n']}{part}; {note})"

@@ -54,7 +54,7 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     z = float(stats.norm.ppf((1 + LEVEL) / 2))
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
 def cluster_codes(clusters: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -85,7 +85,7 @@ def clustered_se(values: np.ndarray, clusters: np.ndarray) -> float | None:
 def estimate(values: np.ndarray, clusters: Sequence[str] | np.ndarray) -> Estimate:
     """Fold per-item scores into a mean with its clustered 95 % t-interval.
 
-    Scores that are all 0 or all 1 have no spread: their interval is Wilson's over the clusters.
+    Shares without any spread (all right, all wrong, all tied) are not certain: their interval is Wilson's over the clusters.
 
     Args:
         values: (N,) floats, at least one.
@@ -104,7 +104,7 @@ def estimate(values: np.ndarray, clusters: Sequence[str] | np.ndarray) -> Estima
     mean, se = float(values.mean()), clustered_se(values, codes)
     if se is None:
         return Estimate(mean, None, None, None, len(values), count)
-    if se == 0 and mean in (0.0, 1.0):
+    if se == 0 and 0 <= mean <= 1:
         low, high = wilson(mean, count)
     else:
         half = t_quantile(count - 1) * se

@@ -6,6 +6,7 @@ The plan is stateless, so the integer (steps done) says all about data, coins an
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def load(folder: Path, identity: str) -> dict[str, Any] | None:
     path = folder / NAME
     if not path.is_file():
         return None
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is damaged (cut short, or not a checkpoint).", "Delete it to start the run anew.")
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:

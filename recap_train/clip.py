@@ -34,6 +34,7 @@ from recap_train.words import save_tokenizer, vocabulary
 if TYPE_CHECKING:
     import torch
 
+TEXT_CHUNKS = 4  # alt-texts of 5 tokens and recaptions of 40 share a batch
 WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
 
 
@@ -178,7 +179,7 @@ def contrastive_loss(model: Any, recipe: Recipe, precision: str) -> Any:
 
     mean = torch.tensor(recipe.preprocess_cfg["mean"])[:, None, None] * 255
     std = torch.tensor(recipe.preprocess_cfg["std"])[:, None, None] * 255
-    encode_text = (lambda tokens: encode_text_trimmed(model, tokens)) if is_trimmable(model) else model.encode_text
+    encode_text = (lambda tokens: encode_text_trimmed(model, tokens, TEXT_CHUNKS)) if is_trimmable(model) else model.encode_text
     criterion = ClipLoss()
 
     def loss_of(batch: Batch) -> torch.Tensor:
@@ -267,6 +268,7 @@ def _finish(
         "p_original": run.mix.p_original,
         "realised_original": round(mix.realised, 4),
         "missing_captions": mix.missing,
+        "empty_captions": mix.empty,
         "samples_seen": seen,
         "seed": run.seed,
         "train_data": data,

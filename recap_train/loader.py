@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 AHEAD = 4  # batches prepared ahead of the step
+MEMORY = 512 << 20  # bytes of decoded images, and as many of token ids, that are kept for the next epoch
 CROP = text_key("crop")
 
 
@@ -85,6 +86,29 @@ def _crop_box(width: int, height: int, min_area: float, draws: Draws) -> tuple[f
     return None
 
 
+class Memo:
+    """Remembers arrays by key until it is full; what does not fit is made anew each time.
+
+    Args:
+        limit: Bytes it may hold.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._held = limit, 0
+        self._known: dict[object, np.ndarray] = {}
+
+    def get(self, key: object) -> np.ndarray | None:
+        """Return what was put under a key, or None."""
+        return self._known.get(key)
+
+    def put(self, key: object, array: np.ndarray) -> np.ndarray:
+        """Remember an array if there is room, and return it."""
+        if self._held + array.nbytes <= self._limit:
+            self._known[key] = array
+            self._held += array.nbytes
+        return array
+
+
 @dataclass(frozen=True)
 class Feed:
     """Everything that turns positions into batches.
@@ -106,6 +130,8 @@ class Feed:
     image_size: int
     crop_min_area: float
     skip_bad: bool
+    seen_images: Memo = field(default_factory=lambda: Memo(MEMORY))
+    seen_texts: Memo = field(default_factory=lambda: Memo(MEMORY))
 
     def batch(self, start: int, stop: int) -> Batch:
         """Make the batch of positions [start, stop).
@@ -121,13 +147,26 @@ class Feed:
             image = self._image(int(index), int(epoch), ledger)
             if image is not None:
                 pixels.append(image)
-                texts.append(ledger.mix.choose(self.captions[index], bool(original)))
+                texts.append(ledger.mix.choose(self.captions[index], bool(original), self.plan.mix.pure))
         if not pixels:
             raise DataError(f"No image of samples {start}-{stop} can be read.", "Check the shards.")
-        return Batch(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2), self.tokenize(texts), ledger)
+        return Batch(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2), self._tokens(texts), ledger)
+
+    def _tokens(self, texts: list[str]) -> torch.Tensor:
+        import torch
+
+        new = [text for text in dict.fromkeys(texts) if self.seen_texts.get(text) is None]
+        made = dict(zip(new, self.tokenize(new).numpy().astype(np.int32), strict=True)) if new else {}
+        for text, ids in made.items():
+            self.seen_texts.put(text, ids)
+        rows = [made[text] if text in made else self.seen_texts.get(text) for text in texts]
+        return torch.from_numpy(np.stack(rows)).long()  # type: ignore[arg-type]
 
     def _image(self, index: int, epoch: int, ledger: Ledger) -> np.ndarray | None:
         sample = self.samples[index]
+        known = self.seen_images.get(index)
+        if known is not None:
+            return known
         try:
             image = decode_image(sample.read_image(), sample.where)
         except DataError as error:
@@ -136,7 +175,8 @@ class Feed:
             ledger.bad[sample.where] = error.what
             return None
         draws = Draws(self.plan.seed, CROP, int(self.plan.keys[index]), epoch)
-        return np.asarray(random_crop(image, self.image_size, self.crop_min_area, draws))
+        pixels = np.asarray(random_crop(image, self.image_size, self.crop_min_area, draws))
+        return self.seen_images.put(index, pixels) if self.crop_min_area >= 1 else pixels
 
 
 def batches_ahead(feed: Feed, starts: range) -> Iterator[Batch]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from recap_eval.console import progress_bar
 from recap_eval.errors import DataError
 from recap_eval.files import write_text
 from recap_train import checkpoint
@@ -152,12 +153,10 @@ class Loop:
         batches: Iterator[Batch],
         stop_wished: Callable[[], bool],
     ) -> None:
-        from tqdm import tqdm
-
         total = self.schedule.steps * self.schedule.batch_size
         done = progress.step * self.schedule.batch_size
         saved = clock = time.perf_counter()
-        with tqdm(total=total, initial=done, desc="train", unit="sample", unit_scale=True) as bar:
+        with progress_bar(total, "train", "sample", initial=done, unit_scale=True) as bar:
             while progress.step < self.schedule.steps:
                 batch = next(batches)
                 waited = time.perf_counter() - clock

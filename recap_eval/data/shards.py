@@ -116,6 +116,8 @@ def _collect(path: Path) -> dict[str, dict[str, Any]]:
             elif suffix in (".txt", ".json"):
                 stream = tar.extractfile(info)
                 parts[suffix] = stream.read() if stream else b""
+        if path.stat().st_size <= tar.offset:  # a whole tar ends in blocks of zeros; one cut between members looks whole
+            raise tarfile.ReadError("the mark of its end is missing: it is cut short")
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.artifact import find_artifact, verify
@@ -132,11 +133,12 @@ def load(spec: str, precision: str = "fp32", device: str = "cpu") -> OpenClipMod
 
 def _create(name: str, id: ModelId, precision: str, device: str, pretrained: str | None = None) -> OpenClipModel:
     import open_clip
+    from safetensors import SafetensorError
 
     try:
         model, _, transform = open_clip.create_model_and_transforms(name, pretrained=pretrained, require_pretrained=True)
         tokenizer = open_clip.get_tokenizer(name)
-    except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
+    except (RuntimeError, ValueError, OSError, KeyError, TypeError, SafetensorError, UnpicklingError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
             f"Cannot load {name}: {line[:300]}", "Check the files, or the network for a model of the hub."

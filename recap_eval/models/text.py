@@ -49,12 +49,14 @@ def text_ends(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
     return ends
 
 
-def encode_text_trimmed(model: Any, tokens: torch.Tensor) -> torch.Tensor:
+def encode_text_trimmed(model: Any, tokens: torch.Tensor, chunks: int = 1) -> torch.Tensor:
     """Encode texts over the longest one's length only, the same function as `model.encode_text`.
 
     Args:
         model: An open_clip model for which `is_trimmable` holds.
         tokens: (B, context_length) token ids.
+        chunks: Parts of similar length to encode one after the other, each over its own longest text: worth it where
+            short and long texts are mixed in a batch.
 
     Returns:
         (B, D) features, not normalised; differentiable.
@@ -63,6 +65,16 @@ def encode_text_trimmed(model: Any, tokens: torch.Tensor) -> torch.Tensor:
 
     tower = text_tower(model)
     ends = text_ends(tower, tokens)
+    if chunks == 1:
+        return _encode(tower, tokens, ends)
+    order = torch.argsort(ends, stable=True)
+    parts = [_encode(tower, tokens[rows], ends[rows]) for rows in order.chunk(chunks)]
+    return torch.cat(parts)[torch.argsort(order)]
+
+
+def _encode(tower: Any, tokens: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+    import torch
+
     length = int(ends.max()) + 1
     dtype = tower.transformer.get_cast_dtype()
     x = tower.token_embedding(tokens[:, :length]).to(dtype) + tower.positional_embedding[:length].to(dtype)

@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recap_eval.console import progress_bar
 from recap_eval.data.scenes import language, questions
 from recap_eval.data.scenes.render import RESOLUTIONS, encode_jpeg, render
 from recap_eval.data.scenes.world import COLOURS, GROUNDS, PLACES, SHAPES, SIZES, TEXTURES, Scene, draw_scenes
@@ -165,7 +166,6 @@ def truth_schema() -> pa.Schema:
 def _write_split(split: str, out: Path, world: World, workers: int) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from tqdm import tqdm
 
     total = world.count(split)
     numbers = range((total + SHARD_SIZE - 1) // SHARD_SIZE)
@@ -173,7 +173,7 @@ def _write_split(split: str, out: Path, world: World, workers: int) -> dict[str,
     with (
         replacing(out / f"{split}.parquet") as part,
         pq.ParquetWriter(part, truth_schema()) as writer,
-        tqdm(total=total, desc=f"scenes {split}", unit="img", leave=False) as bar,
+        progress_bar(total, f"scenes {split}", "img") as bar,
     ):
         for rows, entry in _shards(numbers, partial(write_shard, split, out=out, world=world), workers):
             writer.write_table(pa.Table.from_pylist(rows, schema=truth_schema()))

@@ -1,0 +1,150 @@
+import csv
+import io
+import json
+import re
+import shutil
+
+import pytest
+from scipy import stats
+from support import assert_two_line_error, recap
+
+from recap_eval.leaderboard import build_table
+from recap_eval.report.render import check_board, render_board
+
+
+@pytest.fixture(scope="module")
+def board(models, world, tmp_path_factory):
+    """Results of two mixes at two seeds each."""
+    root = tmp_path_factory.mktemp("board")
+    words = [word for folder in models.values() for word in ("--model", folder)]
+    done = recap("recap-eval", "clip", *words, "--data", world, "--out", root / "lb", "--no-report")
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+def rendered(board, tmp_path):
+    render_board("clip", board / "lb", tmp_path)
+    return {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_rendered_twice_is_byte_identical(board, tmp_path):
+    first = rendered(board, tmp_path / "a")
+    assert set(first) == {"clip.md", "clip.csv", "clip.html", "clip.svg", "clip.png"}
+    shutil.rmtree(tmp_path / "a")
+    assert rendered(board, tmp_path / "a") == first
+
+
+def test_figures_are_the_records_and_intervals_are_scipys(board, tmp_path):
+    rows = list(csv.DictReader(io.StringIO(rendered(board, tmp_path)["clip.csv"].decode())))
+    assert len(rows) == 2 * 7
+    values = {}
+    for path in (board / "lb").rglob("scenes-relations-*.json"):
+        record = json.loads(path.read_text())
+        meta = record["model"]["meta"]
+        values[meta["p_original"], meta["seed"]] = record["metrics"]["acc"]["value"]
+    ours = {float(row["p_original"]): row for row in rows if row["task"] == "scenes-relations"}
+    for p in (0.0, 1.0):
+        sample = [values[p, 0], values[p, 1]]
+        interval = stats.ttest_1samp(sample, 0).confidence_interval(0.95)
+        assert float(ours[p]["value"]) == pytest.approx(sum(sample) / 2, rel=1e-5)
+        assert (float(ours[p]["low"]), float(ours[p]["high"])) == pytest.approx((interval.low, interval.high), rel=1e-4)
+        assert ours[p]["seeds"] == "0 1"
+    paired = stats.ttest_rel([values[0.0, 0], values[0.0, 1]], [values[1.0, 0], values[1.0, 1]])
+    interval = paired.confidence_interval(0.95)
+    assert float(ours[0.0]["delta"]) == pytest.approx(values_mean(values), abs=1e-5)
+    assert (float(ours[0.0]["delta_low"]), float(ours[0.0]["delta_high"])) == pytest.approx(
+        (interval.low, interval.high), rel=1e-3, abs=1e-5
+    )
+    assert ours[0.0]["delta_basis"] == "seeds" and ours[1.0]["delta"] == ""
+
+
+def values_mean(values):
+    return sum(values[0.0, seed] - values[1.0, seed] for seed in (0, 1)) / 2
+
+
+def test_markdown_says_what_it_must(board, tmp_path):
+    text = rendered(board, tmp_path)["clip.md"].decode()
+    assert "n=48" in text and "chance 1.6" in text and "**" in text and " ± " in text
+    assert "Paired difference to p = 1" in text and "2 training seeds" in text
+    assert "laboratory" in text and "fingerprint" in text
+    links = re.findall(r"\]\(([^)]+\.json)\)", text)
+    assert len(links) == 4 * 5 and all((tmp_path / link).resolve().is_file() for link in links)
+
+
+def test_with_one_seed_the_difference_is_over_items_and_says_so(board, tmp_path):
+    for folder in (board / "lb" / "results").iterdir():
+        if "-s0-" in folder.name:
+            shutil.copytree(folder, tmp_path / "lb" / "results" / folder.name)
+    text = rendered(tmp_path, tmp_path / "rep")["clip.md"].decode()
+    assert "do not cover training randomness" in text
+    cell = build_table("clip", tmp_path / "lb").sweeps[0].rows[0].cells[0]
+    assert cell.to_baseline.basis == "items" and cell.to_baseline.estimate.n == 48
+
+
+def test_missing_cells_are_not_run(board, tmp_path):
+    shutil.copytree(board / "lb", tmp_path / "lb")
+    for path in (tmp_path / "lb").rglob("scenes-long-*"):
+        if "p0-" in path.parent.name:
+            path.unlink()
+    files = rendered(tmp_path, tmp_path / "rep")
+    assert "not run" in files["clip.md"].decode() and "not run" in files["clip.html"].decode()
+
+
+def test_check_finds_drift_and_names_it(board, tmp_path):
+    render_board("clip", board / "lb", tmp_path)
+    assert check_board("clip", board / "lb", tmp_path) is None
+    page = tmp_path / "clip.md"
+    page.write_text(page.read_text().replace("seeds", "sedes", 1))
+    assert re.search(r"clip\.md:\d+ does not follow", check_board("clip", board / "lb", tmp_path))
+    render_board("clip", board / "lb", tmp_path)
+    svg = tmp_path / "clip.svg"
+    svg.write_text(re.sub("sha256:.", "sha256:x", svg.read_text()))
+    assert "clip.svg is missing or stale" in check_board("clip", board / "lb", tmp_path)
+    svg.unlink()
+    done = recap("recap-eval", "report", "clip", "--check", "--leaderboards", board / "lb", "--out", tmp_path)
+    assert done.returncode == 1 and "clip.svg" in done.stdout
+
+
+def test_hostile_names_are_text(board, tmp_path):
+    shutil.copytree(board / "lb", tmp_path / "lb")
+    for path in (tmp_path / "lb").rglob("*-s0-*/*.json"):
+        record = json.loads(path.read_text())
+        record["model"]["meta"]["recipe"] = '<script>alert("x")</script>|'
+        path.write_text(json.dumps(record))
+    page = rendered(tmp_path, tmp_path / "rep")["clip.html"].decode()
+    assert "<script" not in page and "&lt;script&gt;" in page
+
+
+def test_the_page_asks_no_network(board, tmp_path):
+    page = rendered(board, tmp_path)["clip.html"].decode()
+    assert not re.search(r"(src|href)=\"(https?:)?//", page) and "<script" not in page
+    assert "default-src 'none'" in page
+
+
+def test_models_without_a_mix_stand_apart(board, tmp_path):
+    shutil.copytree(board / "lb", tmp_path / "lb")
+    for path in (tmp_path / "lb").rglob("*-p0-s0-*/*.json"):
+        record = json.loads(path.read_text())
+        record["model"] |= {"meta": {}, "name": "ViT-X/someone"}
+        path.write_text(json.dumps(record))
+    text = rendered(tmp_path, tmp_path / "rep")["clip.md"].decode()
+    assert "Models without a mix" in text and "| ViT-X/someone | – |" in text
+
+
+def test_no_results_and_no_board(tmp_path):
+    empty = recap("recap-eval", "report", "clip", "--leaderboards", tmp_path, "--out", tmp_path / "r")
+    assert_two_line_error(empty, 1, "holds no result")
+    assert_two_line_error(recap("recap-eval", "report", "clipp", "--leaderboards", tmp_path), 2, "'clip'")
+    (tmp_path / "mine.toml").write_text("title = ")
+    assert_two_line_error(recap("recap-eval", "report", "mine", "--leaderboards", tmp_path), 1, "mine.toml is not a board")
+
+
+def test_other_data_is_not_joined(board, tmp_path):
+    shutil.copytree(board / "lb", tmp_path / "lb")
+    path = next((tmp_path / "lb").rglob("*-p0-s0-*/scenes-long-*.json"))
+    record = json.loads(path.read_text())
+    record["data"]["fingerprint"] = "0" * 64
+    path.write_text(json.dumps(record))
+    table = build_table("clip", tmp_path / "lb")
+    (sentence,) = table.left_out
+    assert "scenes-long" in sentence and "data is 000000000000…" in sentence

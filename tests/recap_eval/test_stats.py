@@ -1,0 +1,85 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as reference
+
+from recap_eval.stats import clustered_se, estimate, holm, mean_over_seeds, paired_items, wilson
+
+
+def test_unclustered_interval_is_the_t_interval():
+    values = np.random.default_rng(0).normal(size=200)
+    ours = estimate(values, np.arange(200))
+    low, high = reference.t.interval(0.95, 199, loc=values.mean(), scale=reference.sem(values))
+    assert (ours.se, ours.low, ours.high) == pytest.approx((reference.sem(values), low, high), rel=1e-12)
+
+
+def test_clustered_se_is_the_cr1_formula():
+    rng = np.random.default_rng(1)
+    clusters = rng.integers(0, 40, 300)
+    values = rng.normal(size=300) + clusters * 0.05
+    names = sorted(set(clusters))
+    sums = [sum(values[clusters == c] - values.mean()) for c in names]
+    expected = np.sqrt(len(names) / (len(names) - 1) * sum(s * s for s in sums)) / 300
+    codes = np.unique(clusters, return_inverse=True)[1]
+    assert clustered_se(values, codes) == pytest.approx(expected, rel=1e-12)
+
+
+def test_five_equal_captions_are_worth_one():
+    image = np.random.default_rng(2).integers(0, 2, 100).astype(float)
+    five, owner = np.repeat(image, 5), np.repeat(np.arange(100), 5)
+    assert estimate(five, owner).se == pytest.approx(estimate(image, np.arange(100)).se, rel=1e-9)
+    assert estimate(five, owner).n == 500 and estimate(five, owner).n_clusters == 100
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 20), (20, 20), (7, 20), (1, 1)])
+def test_wilson(hits, n):
+    expected = reference.binomtest(hits, n).proportion_ci(method="wilson")
+    assert wilson(hits / n, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_all_right_is_not_certain():
+    found = estimate(np.ones(50), np.arange(50))
+    assert found.value == 1 and found.se == 0 and 0.9 < found.low < 1 and found.high == 1
+
+
+def test_one_cluster_has_no_interval():
+    found = estimate(np.array([0.0, 1.0]), ["a", "a"])
+    assert (found.se, found.low, found.high) == (None, None, None)
+
+
+@pytest.mark.parametrize("values", [[], [np.nan], [1.0, np.inf]])
+def test_nothing_and_nan_are_errors(values):
+    with pytest.raises(ValueError, match="finite"):
+        estimate(np.array(values), np.arange(len(values)))
+
+
+def test_paired_items_is_the_paired_t_test():
+    rng = np.random.default_rng(3)
+    a = rng.normal(size=80)
+    b = a + rng.normal(0.1, 0.2, size=80)
+    ours, theirs = paired_items(b, a, np.arange(80)), reference.ttest_rel(b, a)
+    interval = theirs.confidence_interval(0.95)
+    assert (ours.low, ours.high, ours.p_value) == pytest.approx((interval.low, interval.high, theirs.pvalue), rel=1e-9)
+
+
+def test_seeds():
+    ours, theirs = mean_over_seeds([0.1, 0.14, 0.09]), reference.ttest_1samp([0.1, 0.14, 0.09], 0)
+    interval = theirs.confidence_interval(0.95)
+    assert (ours.low, ours.high, ours.p_value) == pytest.approx((interval.low, interval.high, theirs.pvalue), rel=1e-9)
+    assert mean_over_seeds([0.5]).low is None
+    same = mean_over_seeds([1.0, 1.0])
+    assert (same.low, same.high, same.p_value) == (1.0, 1.0, 0.0)
+    assert mean_over_seeds([0.0, 0.0]).p_value == 1.0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=7))
+def test_holm_is_the_closed_test_of_bonferroni(p_values):
+    """Holm's adjusted p is the largest Bonferroni p over all sets of hypotheses that hold the one asked for."""
+    ours = holm(p_values)
+    for i in range(len(p_values)):
+        sets = [c for size in range(1, len(p_values) + 1) for c in itertools.combinations(range(len(p_values)), size) if i in c]
+        expected = max(min(1.0, len(c) * min(p_values[j] for j in c)) for c in sets)
+        assert ours[i] == pytest.approx(expected, abs=1e-12)

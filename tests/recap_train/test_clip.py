@@ -1,0 +1,313 @@
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from support import ROOT, assert_two_line_error, make_run, recap
+
+from recap_eval.artifact import find_artifact
+from recap_eval.errors import DataError, UserError
+from recap_eval.models.text import encode_text_trimmed, is_trimmable
+from recap_train.clip import build_model, train
+from recap_train.loop import Schedule
+from recap_train.recipes import load_recipe, recipe_names
+from recap_train.words import vocabulary
+
+
+def weights(folder):
+    from safetensors.torch import load_file
+
+    return load_file(folder / "open_clip_model.safetensors")
+
+
+def test_a_stranger_loads_the_artifact(model, world):
+    """By open_clip alone: model, transform and tokenizer from the folder."""
+    import open_clip
+    from PIL import Image
+
+    net, _, transform = open_clip.create_model_and_transforms(f"local-dir:{model}", require_pretrained=True)
+    tokens = open_clip.get_tokenizer(f"local-dir:{model}")(["a red circle", "Buy RED, circle!"])
+    assert tokens.shape == (2, 64)
+    ours = weights(model)
+    assert all(torch.equal(tensor, ours[name]) for name, tensor in net.state_dict().items())
+    with torch.no_grad():
+        image = net.encode_image(transform(Image.new("RGB", (32, 32), "red"))[None])
+        text = net.encode_text(tokens)
+    assert image.shape == (1, 96) and text.shape == (2, 96) and torch.isfinite(text).all()
+    assert tokens[0].argmax() == 4 and tokens[1].argmax() == 4  # start, words, end
+
+
+def test_artifact_tells_how_it_was_made(model):
+    made = find_artifact(model).made
+    assert made["p_original"] == 1.0 and made["samples_seen"] == 256 and made["recipe"] == "scenes-tiny"
+    assert made["realised_original"] == 1.0 and made["empty_captions"] == made["missing_captions"]["original"]
+    log = [json.loads(line) for line in (model / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["samples"] == 256 and log[-1]["loss"] > 0
+    assert not (model / "checkpoint.pt").exists()
+
+
+def test_vision_tower_fits_clip_vision_model(model):
+    """The captioner takes a transformers CLIPVisionModel: the same weights give the same features there."""
+    import open_clip
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    visual = open_clip.create_model(f"local-dir:{model}", require_pretrained=True).visual.eval()
+    width, layers = 96, len(visual.transformer.resblocks)
+    config = CLIPVisionConfig(
+        hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers, num_attention_heads=4,
+        image_size=32, patch_size=8, hidden_act="gelu", layer_norm_eps=1e-5,
+    )  # fmt: skip
+    theirs = CLIPVisionModel(config).eval()
+    source, target = visual.state_dict(), {}
+    for block in range(layers):
+        ours, to = f"transformer.resblocks.{block}.", f"encoder.layers.{block}."
+        for kind in ("weight", "bias"):
+            parts = source[f"{ours}attn.in_proj_{kind}"].chunk(3)
+            for name, part in zip(("q_proj", "k_proj", "v_proj"), parts, strict=True):
+                target[f"{to}self_attn.{name}.{kind}"] = part
+            pairs = {"attn.out_proj": "self_attn.out_proj", "ln_1": "layer_norm1", "ln_2": "layer_norm2"}
+            pairs |= {"mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}
+            target |= {f"{to}{b}.{kind}": source[f"{ours}{a}.{kind}"] for a, b in pairs.items()}
+    for kind in ("weight", "bias"):
+        target[f"pre_layrnorm.{kind}"], target[f"post_layernorm.{kind}"] = source[f"ln_pre.{kind}"], source[f"ln_post.{kind}"]
+    target["embeddings.class_embedding"] = source["class_embedding"]
+    target["embeddings.patch_embedding.weight"] = source["conv1.weight"]
+    target["embeddings.position_embedding.weight"] = source["positional_embedding"]
+    own = theirs.state_dict()
+    prefix = "vision_model." if any(key.startswith("vision_model.") for key in own) else ""
+    missing = theirs.load_state_dict({prefix + key: value for key, value in target.items()}, strict=False)
+    assert not missing.unexpected_keys and all("position_ids" in key for key in missing.missing_keys)
+    pixels = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        ours = visual(pixels)
+        pooled = theirs(pixels).pooler_output @ visual.proj
+    assert torch.allclose(ours, pooled, atol=1e-5)
+
+
+def test_same_run_same_weights_and_p_changes_only_the_captions(world, tmp_path, models):
+    train(make_run(world, tmp_path / "again", 1.0, 0, samples=256))
+    again, first, other = (weights(folder) for folder in (tmp_path / "again", models[1.0, 0], models[0.0, 0]))
+    assert all(torch.equal(again[name], first[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+    run = make_run(world, tmp_path / "x", 0.0)
+    one, _, _ = build_model(run, [("a", "b")])
+    two, _, _ = build_model(make_run(world, tmp_path / "y", 1.0), [("a", "b")])
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+CHILD = """
+import sys
+sys.path.insert(0, {tests!r})
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from support import make_run
+from dataclasses import replace
+import recap_train.clip as clip
+original = clip.Run.schedule
+clip.Run.schedule = lambda run: replace(original(run), save_seconds=0.0)  # a checkpoint after every step
+from recap_train.loop import Stopped
+try:
+    clip.train(make_run(Path({world!r}), Path({out!r}), 0.5, 3, samples=1536))
+except Stopped:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.serial
+def test_killed_at_random_steps_it_ends_in_the_same_weights(world, tmp_path):
+    torch.set_num_threads(1)
+    train(make_run(world, tmp_path / "whole", 0.5, 3, samples=1536))
+    out = tmp_path / "killed"
+    code = CHILD.format(tests=str(ROOT / "tests"), world=str(world), out=str(out))
+    chance = random.Random(0)
+    for kind in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
+        child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
+        before = (out / "checkpoint.pt").stat().st_mtime_ns if (out / "checkpoint.pt").exists() else 0
+        deadline = time.time() + 120
+        while time.time() < deadline and child.poll() is None:
+            if (out / "checkpoint.pt").exists() and (out / "checkpoint.pt").stat().st_mtime_ns != before:
+                break
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, 0.2))
+        child.send_signal(kind)
+        assert child.wait(timeout=60) in (-signal.SIGKILL, 130)
+        assert not (out / "artifact.json").exists()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    whole, killed = weights(tmp_path / "whole"), weights(out)
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    one, two = find_artifact(tmp_path / "whole").made, find_artifact(out).made
+    assert one == two
+    logs = [
+        [json.loads(line)["loss"] for line in (f / "log.jsonl").read_text().splitlines()] for f in (tmp_path / "whole", out)
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_finished_runs_are_found_and_others_refused(world, model, tmp_path):
+    artifact, known = train(make_run(world, model, 1.0, 0, samples=256))
+    assert known and artifact.name == "tiny-p1-s0"
+    with pytest.raises(UserError, match="made otherwise"):
+        train(make_run(world, model, 0.5, 0, samples=256))
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(UserError, match=r"other files \(notes\.txt\)"):
+        train(make_run(world, tmp_path))
+
+
+def test_a_damaged_checkpoint_or_another_runs_is_refused(world, tmp_path):
+    run = make_run(world, tmp_path / "r")
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "checkpoint.pt").write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"checkpoint\.pt is damaged"):
+        train(run)
+    torch.save({"identity": "another"}, tmp_path / "r" / "checkpoint.pt")
+    with pytest.raises(UserError, match="other settings"):
+        train(run)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(world, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    (tmp_path / "r").mkdir()
+    torch.save({"identity": Evil()}, tmp_path / "r" / "checkpoint.pt")
+    with pytest.raises(DataError, match="damaged"):
+        train(make_run(world, tmp_path / "r"))
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_loss_that_is_not_finite_stops(world, tmp_path, monkeypatch):
+    from recap_train import clip
+
+    monkeypatch.setattr(clip, "contrastive_loss", lambda *_: lambda batch: torch.tensor(float("nan"), requires_grad=True))
+    with pytest.raises(DataError, match="loss is nan at step 0"):
+        train(make_run(world, tmp_path / "r"))
+
+
+def test_loss_is_open_clips(world, tmp_path):
+    """Our loss of a batch against open_clip's own forward pass and ClipLoss, padding and all."""
+    from open_clip.loss import ClipLoss
+
+    from recap_train.clip import contrastive_loss
+    from recap_train.loader import Batch, Ledger
+
+    run = make_run(world, tmp_path / "r")
+    texts = ["red circle", "a photo of a large blue square in the top left and a ring", "star", "", "the image shows a cross"]
+    net, tokenizer, _ = build_model(run, [(text, text) for text in texts])
+    pixels = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    ours = contrastive_loss(net, run.recipe, "fp32")(Batch(pixels, tokenizer(texts), Ledger()))
+    mean, std = (torch.tensor(run.recipe.preprocess_cfg[k])[:, None, None] for k in ("mean", "std"))
+    theirs = ClipLoss()(*net((pixels / 255 - mean) / std, tokenizer(texts)))
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 4, 9])
+def test_trimmed_text_is_the_same_function(model, chunks):
+    import open_clip
+
+    net = open_clip.create_model(f"local-dir:{model}", require_pretrained=True)
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{model}")
+    tokens = tokenizer(["a red circle", "blue", "the image shows " + "a star " * 40, "", "a large ring in the top left"])
+    assert is_trimmable(net)
+    assert torch.allclose(encode_text_trimmed(net, tokens, chunks), net.encode_text(tokens), atol=1e-6)
+
+
+def test_towers_that_look_at_their_padding_are_not_trimmed():
+    import open_clip
+
+    config = load_recipe("scenes-tiny").model_cfg
+    for change in ({"no_causal_mask": True}, {"pool_type": "last"}, {"embed_cls": True}):
+        text = config["text_cfg"] | change | {"hf_tokenizer_name": None}
+        assert not is_trimmable(open_clip.CustomTextCLIP(**(config | {"text_cfg": text})))
+
+
+def test_schedule():
+    schedule = Schedule(100, 8, 1e-3, 0.1, (0.9, 0.98), 0.1)
+    rates = [schedule.lr_at(step) for step in range(100)]
+    assert rates[0] == pytest.approx(1e-4) and max(rates) == pytest.approx(1e-3)
+    assert rates[9] == pytest.approx(1e-3) and rates[55] == pytest.approx(1e-3 * 0.5) and rates[-1] < 1e-6
+    assert np.all(np.diff(rates[10:]) < 0)
+
+
+def test_vocabulary_is_ordered_by_count_and_ends_with_the_end():
+    assert vocabulary(["b b a", "c a b"], 100) == ["<pad>", "<unk>", "<start>", "b", "a", "c", "<end>"]
+    assert vocabulary(["b b a", "c a b"], 6) == ["<pad>", "<unk>", "<start>", "b", "a", "<end>"]
+    with pytest.raises(UserError, match="no words"):
+        vocabulary(["", "!!"], 10)
+
+
+def test_recipes():
+    assert "scenes-tiny" in recipe_names()
+    assert load_recipe("ViT-B-16").image_size == 224
+    with pytest.raises(UserError, match="scenes-tiny"):
+        try:
+            load_recipe("scene-tiny")
+        except UserError as error:
+            raise UserError(error.hint, "") from error
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "fragments"),
+    [
+        (["--p-original", "1.5"], 2, ["1.5", "[0, 1]"]),
+        (["--model", "scenes-tinny"], 2, ["'scenes-tiny'"]),
+        (["--samples-seen", "5"], 2, ["less than one batch of 128"]),
+        (["--caption-preset", "recap-datacom"], 2, ["'recap-datacomp'"]),
+        (["--caption-preset", "datacomp"], 2, ["recaption is not named", "--recaption-key"]),
+        (["--original-key", "json:no_such", "--recaption-key", "txt"], 1, ["96 of 96 samples lack", "000000000.jpg"]),
+        (["--data", "/nowhere"], 2, ["original is not named"]),
+        (["--data", "/nowhere", "--caption-preset", "scenes"], 1, ["/nowhere is not a folder"]),
+    ],
+)
+def test_wrong_words(words, code, fragments, world, tmp_path):
+    base = {
+        "--data": str(world),
+        "--model": "scenes-tiny",
+        "--p-original": "0.5",
+        "--samples-seen": "256",
+        "--out": str(tmp_path / "o"),
+    }
+    base |= dict(zip(words[::2], words[1::2], strict=True))
+    done = recap("recap-train", "clip", *[word for pair in base.items() for word in pair])
+    assert_two_line_error(done, code, *fragments)
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_command_trains_and_measures(world, tmp_path):
+    words = ["--data", world, "--model", "scenes-tiny", "--p-original", "0.5", "--samples-seen", "256", "--out", tmp_path / "o"]
+    words += ["--leaderboards", tmp_path / "lb", "--reports", tmp_path / "rep"]
+    done = recap("recap-train", "clip", *words)
+    assert done.returncode == 0, done.stderr
+    assert "50% original captions, 50% recaptions" in done.stderr and done.stderr.count("recaption:") == 3
+    assert len(list((tmp_path / "lb").rglob("*.json"))) == 5 and (tmp_path / "rep" / "clip.md").is_file()
+    again = recap("recap-train", "clip", *words)
+    assert "trained already" in again.stdout and "measured before" in again.stderr
+
+
+def test_a_failing_evaluation_does_not_cost_the_run(world, tmp_path):
+    damaged = shutil.copytree(world, tmp_path / "s")
+    (damaged / "test.parquet").write_bytes(b"x")
+    words = ["--data", damaged, "--model", "scenes-tiny", "--p-original", "1", "--samples-seen", "256", "--out", tmp_path / "o"]
+    done = recap("recap-train", "clip", *words, "--leaderboards", tmp_path / "lb", "--reports", tmp_path / "rep")
+    assert done.returncode == 1 and "only its measurement failed" in done.stderr
+    assert find_artifact(tmp_path / "o") is not None
+
+
+def test_shards_of_ones_own_need_their_roles_named(world, tmp_path):
+    """The same tars outside a folder of scenes are plain img2dataset shards."""
+    shards = shutil.copytree(world / "train", tmp_path / "shards")
+    words = ["--data", shards, "--model", "scenes-tiny", "--p-original", "0.5", "--samples-seen", "128", "--no-eval"]
+    assert_two_line_error(recap("recap-train", "clip", *words, "--out", tmp_path / "a"), 2, "is not named")
+    done = recap(
+        "recap-train", "clip", *words, "--out", tmp_path / "a", "--original-key", "txt", "--recaption-key", "json:re_caption"
+    )
+    assert done.returncode == 0, done.stderr
