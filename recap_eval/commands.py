@@ -64,7 +64,7 @@ def evaluate_clip(args: argparse.Namespace) -> int:
     Returns:
         0, or 1 if anything failed.
     """
-    from recap_eval.models.open_clip import load
+    from recap_eval.models.open_clip import best_device, load
     from recap_eval.runner import Options, Outcome, as_json, measure
 
     tasks = choose_tasks(args.tasks)
@@ -74,7 +74,7 @@ def evaluate_clip(args: argparse.Namespace) -> int:
     for spec in args.model:
         print(f"{spec}: {len(tasks)} tasks on {root}", file=sys.stderr)
         try:
-            outcomes[spec] = measure(load(spec, args.precision), tasks, options)
+            outcomes[spec] = measure(load(spec, args.precision, best_device()), tasks, options)
         except DataError as error:
             if len(args.model) == 1:
                 raise

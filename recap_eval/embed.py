@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+MANY = 16  # so many different texts are not all made of unknown words
+
+
 @dataclass(frozen=True)
 class ImageEmbeddings:
     """Embeddings of the images that could be read.
@@ -81,6 +84,7 @@ class Embedder:
     def __init__(self, model: DualEncoder, batch_size: int = 64, skip_bad: bool = False, progress: bool = True) -> None:
         self.model, self.batch_size, self.skip_bad, self.progress = model, batch_size, skip_bad, progress
         self.bad: dict[str, str] = {}
+        self._digests: dict[str, str] = {}
         self._images: dict[str, torch.Tensor] = {}
         self._texts: dict[str, torch.Tensor] = {}
 
@@ -92,7 +96,7 @@ class Embedder:
         """
         import torch
 
-        digests = [item.digest or hashlib.sha256(item.read_image()).hexdigest() for item in items]
+        digests = [self._digest(item) for item in items]
         todo = {digest: item for digest, item in zip(digests, items, strict=True) if digest not in self._images}
         self._embed_images(list(todo.items()))
         kept = [i for i, digest in enumerate(digests) if digest in self._images]
@@ -101,6 +105,11 @@ class Embedder:
         vectors = torch.stack([self._images[digests[i]] for i in kept])
         _check_spread(vectors, len({digests[i] for i in kept}), self.model.id.name, "images")
         return ImageEmbeddings(vectors, kept)
+
+    def _digest(self, item: ImageItem) -> str:
+        if item.where not in self._digests:
+            self._digests[item.where] = hashlib.sha256(item.read_image()).hexdigest()
+        return self._digests[item.where]
 
     def _embed_images(self, todo: list[tuple[str, ImageItem]]) -> None:
         import torch
@@ -145,6 +154,8 @@ class Embedder:
                 bar.update(len(batch))
         row = {text: i for i, text in enumerate(distinct)}
         vectors = torch.stack([self._texts[text] for text in distinct])
+        if len(distinct) >= MANY:
+            _check_spread(vectors, len(distinct), self.model.id.name, "texts")
         return TextEmbeddings(vectors, torch.tensor([row[text] for text in texts]))
 
     def truncated_share(self, texts: Sequence[str]) -> float:

@@ -31,8 +31,10 @@ class DataError(UserError):
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name most like `name`, or None if none is close."""
     lowered = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.5)
-    return lowered[close[0]] if close else None
+    for asked in (name.lower(), name.lower().partition("/")[0]):
+        if close := difflib.get_close_matches(asked, list(lowered), n=1, cutoff=0.5):
+            return lowered[close[0]]
+    return None
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], see: str) -> UserError:

@@ -64,7 +64,9 @@ def command_line() -> str:
     """Return the command as typed; absolute paths are told relative to the working folder or to home."""
     here, home = os.getcwd() + os.sep, os.path.expanduser("~") + os.sep
     words = [word.replace(here, "").replace(home, "~/") for word in sys.argv[1:]]
-    return " ".join([Path(sys.argv[0]).name, *words])
+    program = Path(sys.argv[0])
+    name = program.parent.name.replace("_", "-") if program.suffix == ".py" else program.name
+    return " ".join([name, *words])
 
 
 def run_record(seconds: float) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def read_training_data(run: Run) -> tuple[list[Sample], list[tuple[str, str]], s
             f"{len(samples) - len(captions)} of {len(samples)} samples lack a caption member, the first {first.where}.",
             f"Roles are {run.roles}; name others with --original-key and --recaption-key.",
         )
-    return samples, captions, fingerprint(samples, [canonical_json(pair) for pair in captions])
+    return samples, captions, fingerprint(samples, [canonical_json(pair) for pair in captions], stated=True)
 
 
 def identity_of(run: Run, data: str) -> str:
@@ -198,7 +198,7 @@ def plain_attention() -> Iterator[None]:
     """Let attention be plain matrix products on a CPU.
 
     torch's fused CPU attention has a slow backward pass at small heads: it was 55 % of a step of scenes-tiny, and plain
-    products made the whole step 1.6 times faster (benchmarks/attention.py).
+    products made the whole step 1.6 times faster; see benchmarks/attention.py.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
 

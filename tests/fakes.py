@@ -67,7 +67,6 @@ class Card:
     def __init__(self, key: str, number: int, payload: bytes | None = None) -> None:
         self.key, self.where = key, f"cards/{key}.png"
         self._payload = payload if payload is not None else _png(number)
-        self.digest = None
 
     def read_image(self) -> bytes:
         return self._payload

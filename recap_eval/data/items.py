@@ -17,10 +17,6 @@ class ImageItem(Protocol):
     def where(self) -> str:
         """Its file, for messages."""
 
-    @property
-    def digest(self) -> str | None:
-        """The sha256 of its bytes if known, for caches; None otherwise."""
-
     def read_image(self) -> bytes:
         """Return the encoded image."""
 

@@ -58,12 +58,6 @@ class Sample:
         """The image's name for messages: shard and member."""
         return f"{self.tar}:{self.key}{self.suffix}"
 
-    @property
-    def digest(self) -> str | None:
-        """The image's sha256 as KEY.json states it."""
-        value = self.meta.get("sha256")
-        return value if isinstance(value, str) else None
-
     def read_image(self) -> bytes:
         """Return the encoded image.
 
@@ -199,15 +193,18 @@ def resolve_roles(preset: str | None, original: str | None, recaption: str | Non
     return roles
 
 
-def fingerprint(samples: list[Sample], texts: list[str]) -> str:
+def fingerprint(samples: list[Sample], texts: list[str], stated: bool = False) -> str:
     """Return a digest of what the images and texts are: keys, image bytes (by sha256), texts, in order.
 
     Args:
-        samples: The samples; each KEY.json's sha256 is trusted where there is one, else the image is read.
+        samples: The samples.
         texts: One canonical string per sample, all of its texts that count.
+        stated: Trust the sha256 in KEY.json, so that a training set need not be read twice. It is the digest of the image
+            as downloaded, which img2dataset may have resized since: not good enough for an evaluation set.
     """
     state = hashlib.sha256()
     for sample, text in zip(samples, texts, strict=True):
-        image = sample.digest or hashlib.sha256(sample.read_image()).hexdigest()
+        known = sample.meta.get("sha256") if stated else None
+        image = known or hashlib.sha256(sample.read_image()).hexdigest()
         state.update(f"{sample.key}\0{image}\0{text}\n".encode())
     return state.hexdigest()

@@ -182,13 +182,20 @@ def _load_pretrained(spec: str, precision: str, device: str) -> OpenClipModel:
 
     name, _, tag = spec.partition("/")
     if name not in open_clip.list_models():
-        raise unknown_name("model", name, open_clip.list_models(), SEE)
+        raise unknown_name("model (no folder, and no name in open_clip)", spec, open_clip.list_models(), SEE)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if not tag:
         raise UserError(f"{name} has no weights of its own.", f"Name them: {name}/{tags[0] if tags else 'TAG'}. All: {SEE}")
     if tag not in tags:
         raise unknown_name(f"weights of {name}", tag, tags, SEE)
     return _create(name, ModelId(spec, f"open_clip:{spec}"), precision, device, pretrained=tag)
+
+
+def best_device() -> str:
+    """Return "cuda" if there is a GPU, else "cpu"."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def list_names() -> list[str]:

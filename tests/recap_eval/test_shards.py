@@ -4,7 +4,7 @@ import tarfile
 
 import pytest
 
-from recap_eval.data.shards import list_shards, read_shard, read_shards, resolve_roles
+from recap_eval.data.shards import fingerprint, list_shards, read_shard, read_shards, resolve_roles
 from recap_eval.errors import DataError, UserError
 
 
@@ -91,3 +91,16 @@ def test_a_shard_that_shrinks_while_it_is_used(tmp_path):
     path.write_bytes(path.read_bytes()[:600])
     with pytest.raises(DataError, match="cut short"):
         found.read_image()
+
+
+def test_fingerprint_sees_pixels_texts_and_order(tmp_path):
+    """img2dataset states the digest of the image before it resized it: an evaluation set is read."""
+    write_tar(tmp_path / "0.tar", sample("1", sha256="a" * 64) | sample("2", sha256="b" * 64))
+    samples = read_shards(tmp_path)
+    base = fingerprint(samples, ["x", "y"])
+    assert base != fingerprint(samples, ["x", "z"]) and base != fingerprint(samples[::-1], ["x", "y"])
+    other = sample("1", sha256="a" * 64) | sample("2", sha256="b" * 64) | {"1.jpg": b"resized"}
+    write_tar(tmp_path / "0.tar", other)
+    again = read_shards(tmp_path)
+    assert fingerprint(again, ["x", "y"]) != base
+    assert fingerprint(again, ["x", "y"], stated=True) == fingerprint(samples, ["x", "y"], stated=True) != base

@@ -75,6 +75,15 @@ def test_a_broken_model_is_an_error_and_not_100_percent(kind, words):
         score_pairs(embedder(kind), CaptionPairs(SOURCE, cards, [(0, "cat", "dog"), (1, "dog", "cat")]))
 
 
+def test_a_text_tower_that_embeds_all_texts_alike_is_an_error():
+    import torch
+
+    found = embedder()
+    found.model.encode_texts = lambda tokens: torch.ones(len(tokens), 4)
+    with pytest.raises(DataError, match="all 20 texts alike"):
+        found.texts([f"text {n}" for n in range(20)])
+
+
 def test_each_distinct_thing_is_embedded_once():
     found = embedder()
     cards = [Card(str(i), n) for i, n in enumerate([0, 1, 0, 1])]

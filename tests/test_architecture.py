@@ -1,0 +1,64 @@
+"""What the design promises about the code itself."""
+
+import ast
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+from recap_eval.leaderboard import board_files, load_board
+from recap_eval.registry import TASKS, get_task, resolve
+from recap_eval.tasks.base import Task
+
+PACKAGES = ("recap_eval", "recap_train", "recap_caption")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+MOST_LINES, MOST_FUNCTION = 400, 60
+VAGUE = {"utils.py", "common.py", "helpers.py", "misc.py", "types.py"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_are_short(path):
+    text = path.read_text()
+    assert text.count("\n") <= MOST_LINES and path.name not in VAGUE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or node.lineno) - node.lineno < MOST_FUNCTION, node.name
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_in_the_table_is_there(name):
+    task = get_task(name)
+    assert isinstance(task, Task) and task.name == name and task.metrics and task.summary
+    assert resolve(TASKS[name]) is task
+
+
+def test_boards_ask_for_tasks_that_exist():
+    for name in board_files(Path("/nowhere")):
+        for column in load_board(name, Path("/nowhere")).columns:
+            task = get_task(column.task)
+            assert column.metric in {metric.name for metric in task.metrics} and column.version == task.version
+
+
+def test_importing_changes_nothing():
+    """No module writes to the environment or seeds a generator when imported."""
+    import os
+    import random
+
+    before, state = dict(os.environ), random.getstate()
+    for path in SOURCES:
+        import_module(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
+    assert dict(os.environ) == before and random.getstate() == state
+
+
+def test_the_tree_names_no_place_outside_it():
+    """No committed text names a person's machine or a registry's host."""
+    import subprocess
+
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    words = ("/" + "root/", "/" + "home/", "/" + "work/", "index" + "-url", "find" + "-links")
+    for name in files:
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".txt", ".json", ".sh", ".yaml", ".html", ".csv") and path.is_file():
+            text = path.read_text(encoding="utf-8")
+            assert not [word for word in words if word in text], name
