@@ -17,7 +17,6 @@ TASKS = {
     "scenes-attributes": "recap_eval.tasks.pairs:scenes_attributes",
     "scenes-relations": "recap_eval.tasks.pairs:scenes_relations",
 }
-BOARDS = ("clip",)
 
 
 def resolve(target: str) -> Any:

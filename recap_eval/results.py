@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recap_eval.data.items import DataId
 from recap_eval.errors import DataError
@@ -20,9 +20,6 @@ from recap_eval.files import digest_file, digest_json, read_json, replacing, wri
 from recap_eval.models.base import ModelId
 from recap_eval.stats import Estimate, estimate
 from recap_eval.tasks.base import ItemScores, Metric, Scores, Task
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SCHEMA_VERSION = 1
 FOLDER = "results"
@@ -160,19 +157,12 @@ def _write_items(path: Path, scores: Scores) -> None:
                 "metric": pa.array([name] * len(found.items)),
                 "item": pa.array(found.items),
                 "cluster": pa.array(found.clusters),
-                "value": pa.array(_small(found.values)),
+                "value": pa.array(found.values, pa.float64()),
             }
         )
         for name, found in scores.metrics.items()
     ]
     pq.write_table(pa.concat_tables(tables), path, compression="zstd")
-
-
-def _small(values: np.ndarray) -> np.ndarray:
-    """Return float64 values; kept apart so that no precision is lost on the way to disk."""
-    import numpy as np
-
-    return np.asarray(values, dtype=np.float64)
 
 
 def read_result(path: Path) -> Result:

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from recap_eval.console import progress_bar
 from recap_eval.errors import DataError, UserError, unknown_name
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+MANY = 20  # shards that take long enough to read for a progress bar
 
 ROLE_PRESETS = {
     "recap-datacomp": {"original": "json:org_caption", "recaption": "txt"},
@@ -159,7 +162,11 @@ def read_shards(folder: Path) -> list[Sample]:
     Raises:
         DataError: A shard is unreadable, or two samples share a key.
     """
-    samples = [sample for path in list_shards(folder) for sample in read_shard(path)]
+    paths, samples = list_shards(folder), []
+    with progress_bar(len(paths), f"reading {folder}", "shard", disable=len(paths) < MANY) as bar:
+        for path in paths:
+            samples += read_shard(path)
+            bar.update()
     seen: dict[str, Path] = {}
     for sample in samples:
         if sample.key in seen:

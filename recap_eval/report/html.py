@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from recap_eval.leaderboard import Row, Table
 from recap_eval.report import text
+from recap_eval.results import Result
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -33,13 +34,17 @@ def _cells(table: Table, row: Row, links: dict[str, str]) -> list[dict[str, obje
             {
                 "text": text.figure(cell.estimate.value),
                 "half": text.half_width(cell),
-                "delta": text.delta_text(cell),
+                "delta": text.delta_text(cell) if cell.to_baseline else "",
                 "best": cell.best,
                 "tied": cell.tied,
-                "links": [(result.meta.get("seed", "record"), links[str(result.path)]) for result in cell.results],
+                "links": [(_link_name(result), links[str(result.path)]) for result in cell.results],
             }
         )
     return out
+
+
+def _link_name(result: Result) -> str:
+    return f"s{result.meta['seed']}" if "seed" in result.meta else "record"
 
 
 def board_page(table: Table, plot: str | None, links: dict[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recap_eval.leaderboard import Cell, Row, Sweep, Table
+from recap_eval.leaderboard import Cell, Column, Row, Sweep, Table
 
 BEST, TIED, SEPARABLE = "**", "~", "*"
 NOT_RUN = "not run"
@@ -89,10 +89,21 @@ def support(table: Table, sweep: Sweep) -> list[str]:
         top = next((label for label, cell in cells.items() if cell.best), None)
         if top is None:
             continue
-        ties = [label for label, cell in cells.items() if cell.tied]
-        claim = f"not separable from p = {', '.join(ties)}" if ties else "separable from every other p"
-        lines.append(f"{column.label}: highest at p = {top} ({figure(cells[top].estimate.value)}), {claim}.")
+        lines.append(f"{column.label}: highest at p = {top} ({figure(cells[top].estimate.value)}), {_claim(cells, column)}.")
     return lines + _limits(table, sweep)
+
+
+def _claim(cells: dict[str, Cell], column: Column) -> str:
+    """Say how the best of a column stands to the others and to guessing."""
+    best = next(cell for cell in cells.values() if cell.best)
+    ties = [label for label, cell in cells.items() if cell.tied]
+    claim = f"not separable from p = {', '.join(ties)}" if ties else "separable from every other p"
+    if any(len(cell.results) == 1 for cell in cells.values()):
+        claim += " on these items, of one training seed"
+    chance, low = best.results[0].record["metrics"][column.metric]["chance"], best.estimate.low
+    if chance is not None and (low is None or low <= chance):
+        claim += f"; and not separable from guessing ({figure(chance)})"
+    return claim
 
 
 def _limits(table: Table, sweep: Sweep) -> list[str]:

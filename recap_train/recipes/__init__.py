@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,8 +89,3 @@ def _from_file(path: Path) -> Recipe:
         raise UserError(
             f"{path} is not a recipe: {error} is missing.", f"Model it on {FOLDER / 'scenes-tiny.json'}."
         ) from error
-
-
-def dump(recipe: Recipe) -> str:
-    """Return a recipe as JSON text."""
-    return json.dumps(recipe.__dict__, indent=1)

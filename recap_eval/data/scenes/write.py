@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import signal
 import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -190,8 +191,12 @@ def _shards(numbers: range, job: partial[Any], workers: int) -> Iterator[Any]:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    quiet = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent alone, which then ends the workers
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=signal.signal, initargs=quiet)
+    try:
         yield from pool.map(job, numbers)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def check_manifest(out: Path) -> dict[str, Any]:
