@@ -3,16 +3,17 @@
 # what is done already is skipped, so after an interruption the same command goes on.
 #
 #   studies/clip_mix.sh --root build/demo --samples 60000 --seeds "0" [--mixes "0 0.5 1"]
-#                       [--leaderboards DIR] [--reports DIR]
+#                       [--scenes "--preset v1"] [--leaderboards DIR] [--reports DIR]
 set -eu
 
-root=build/clip_mix samples=60000 seeds="0" mixes="0 0.5 1" leaderboards="" reports=""
+root=build/clip_mix samples=60000 seeds="0" mixes="0 0.5 1" scenes="--preset v1" leaderboards="" reports=""
 while [ $# -gt 0 ]; do
   case "$1" in
     --root) root=$2 ;;
     --samples) samples=$2 ;;
     --seeds) seeds=$2 ;;
     --mixes) mixes=$2 ;;
+    --scenes) scenes=$2 ;;
     --leaderboards) leaderboards=$2 ;;
     --reports) reports=$2 ;;
     *) echo "unknown option $1" >&2; exit 2 ;;
@@ -28,7 +29,8 @@ step() {
   "$@"
 }
 
-step recap-eval scenes "$root/scenes" --preset v1
+# shellcheck disable=SC2086  # $scenes is several words
+step recap-eval scenes "$root/scenes" $scenes
 for seed in $seeds; do
   for p in $mixes; do
     step recap-train clip --data "$root/scenes" --model scenes-tiny --p-original "$p" --samples-seen "$samples" \
