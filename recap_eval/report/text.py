@@ -114,9 +114,25 @@ def _limits(table: Table, sweep: Sweep) -> list[str]:
         lines.append("One training seed for some p: the intervals do not cover training randomness.")
     elif seeds < 5:
         lines.append(f"{seeds} training seeds: intervals are wide (Student's t on {seeds - 1} degrees of freedom).")
+    if seeds > 1:
+        other = figure(_widest_item_interval(table, sweep))
+        lines.append(
+            f"Intervals over seeds hold for these test items; other items alone would move a figure by up to ± {other}."
+        )
     if all(row.axis != table.board.baseline for row in sweep.rows):
         lines.append(f"No run at p = {table.board.baseline:g}: there is no baseline to differ from.")
     return lines
+
+
+def _widest_item_interval(table: Table, sweep: Sweep) -> float:
+    """Return the widest half-width over items that any one result of the sweep has."""
+    widths = [0.0]
+    for row in sweep.rows:
+        for number, cell in row.cells.items():
+            for result in cell.results:
+                low, high = result.record["metrics"][table.board.columns[number].metric]["ci95"] or (0.0, 0.0)
+                widths.append((high - low) / 2)
+    return max(widths)
 
 
 def sources_text(table: Table) -> list[str]:
