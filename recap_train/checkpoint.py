@@ -17,11 +17,19 @@ NAME = "checkpoint.pt"
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Write a run's state; what was saved before stays until the new state is whole."""
+    """Write a run's state; what was saved before stays until the new state is whole.
+
+    Raises:
+        DataError: It cannot be written, as on a full disk.
+    """
     import torch
 
-    with replacing(folder / NAME) as part:
-        torch.save(state, part)
+    try:
+        with replacing(folder / NAME) as part:
+            torch.save(state, part)
+    except RuntimeError as error:  # what torch's writer makes of a failed write
+        line = str(error).splitlines()[0]
+        raise DataError(f"Cannot write {folder / NAME}: {line}.", "Free some space and give the same command again.") from error
 
 
 def load(folder: Path, identity: str) -> dict[str, Any] | None:

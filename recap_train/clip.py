@@ -19,7 +19,7 @@ from recap_eval.data.scenes.locate import scenes_folder
 from recap_eval.data.scenes.write import MANIFEST, ROLES, check_manifest
 from recap_eval.data.shards import Sample, fingerprint, read_shards
 from recap_eval.errors import DataError, UserError
-from recap_eval.files import canonical_json, digest_json, write_json
+from recap_eval.files import canonical_json, digest_json, replacing, write_json
 from recap_eval.hashrand import text_key
 from recap_eval.models.text import encode_text_trimmed, is_trimmable
 from recap_eval.provenance import run_record
@@ -198,7 +198,7 @@ def plain_attention() -> Iterator[None]:
     """Let attention be plain matrix products on a CPU.
 
     torch's fused CPU attention has a slow backward pass at small heads: it was 55 % of a step of scenes-tiny, and plain
-    products made the whole step 1.6 times faster; see benchmarks/attention.py.
+    products made the whole step twice as fast; see benchmarks/attention.py.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -254,12 +254,11 @@ def _finish(
     run: Run, model: Any, files: list[str], schedule: Schedule, progress: Progress, data: str, identity: str
 ) -> Artifact:
     """Write weights, then the description that makes the artifact complete; then drop the checkpoint."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    from recap_eval.files import replacing
-
+    payload = save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
     with replacing(run.out / WEIGHTS) as part:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, part)
+        part.write_bytes(payload)
     seen = schedule.steps * schedule.batch_size
     mix = progress.ledger.mix
     made = {

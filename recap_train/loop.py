@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -143,7 +144,7 @@ class Loop:
         batches = self.batches(range(progress.step * size, self.schedule.steps * size, size))
         with stop_signals() as stop_wished, contextlib.closing(batches) as ahead:  # type: ignore[type-var]
             self._steps(progress, optimizer, ahead, stop_wished)
-        self._write_log(progress)
+        self._save(progress, optimizer)  # so that nothing that comes after can cost the training
         return progress
 
     def _steps(
@@ -171,8 +172,8 @@ class Loop:
                     self._save(progress, optimizer)
                     raise Stopped(f"stopped at step {progress.step} of {self.schedule.steps}")
                 if now - saved > self.schedule.save_seconds:
-                    self._save(progress, optimizer)
-                    saved = now
+                    self._try_save(progress, optimizer)
+                    saved = time.perf_counter()
 
     def _step(self, step: int, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
         import torch
@@ -206,6 +207,13 @@ class Loop:
         state = {"identity": self.identity, "model": self.model.state_dict(), "optimizer": optimizer.state_dict()}
         checkpoint.save(self.folder, state | {"progress": asdict(progress)})
         self._write_log(progress)
+
+    def _try_save(self, progress: Progress, optimizer: torch.optim.Optimizer) -> None:
+        """Save on the way; if that fails, say so and train on, for the disk may have room again by the next time."""
+        try:
+            self._save(progress, optimizer)
+        except DataError as error:
+            print(f"\nwarning: no checkpoint at step {progress.step}. {error.what}", file=sys.stderr)
 
     def _restore(self, optimizer: torch.optim.Optimizer) -> Progress:
         state = checkpoint.load(self.folder, self.identity)

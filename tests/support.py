@@ -1,24 +1,31 @@
 """What tests share that is not a fixture: running our commands, describing small runs."""
 
 import os
+import resource
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--n", "96", "--n-eval", "48", "--workers", "1")
 
 
-def recap(command: str, *words: object, cwd: Path | None = None, env: dict[str, str] | None = None):
-    """Run one of our commands as a user would; returns the finished process with text output."""
+def recap(command: str, *words: object, cwd: Path | None = None, largest_file: int | None = None):
+    """Run one of our commands as a user would; returns the finished process with text output.
+
+    `largest_file` bytes stands in for a full disk: a write beyond it fails.
+    """
     package = command.replace("-", "_")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)} | (env or {})
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    limit = None if largest_file is None else partial(resource.setrlimit, resource.RLIMIT_FSIZE, (largest_file, -1))
     return subprocess.run(
         [sys.executable, "-m", f"{package}.cli", *map(str, words)],
         capture_output=True,
         text=True,
         cwd=cwd,
         env=environment,
+        preexec_fn=limit,
         timeout=300,
     )
 

@@ -302,6 +302,37 @@ def test_a_failing_evaluation_does_not_cost_the_run(world, tmp_path):
     assert find_artifact(tmp_path / "o") is not None
 
 
+def test_a_checkpoint_that_fails_on_the_way_is_told_and_trained_past(world, tmp_path, monkeypatch, capsys):
+    from dataclasses import replace
+
+    from recap_train import checkpoint, clip
+
+    real, calls = checkpoint.save, []
+
+    def full_once(folder, state):
+        calls.append(state["progress"]["step"])
+        if len(calls) == 1:
+            raise DataError("Cannot write checkpoint.pt: no space.", "Free some space.")
+        real(folder, state)
+
+    schedule = clip.Run.schedule
+    monkeypatch.setattr(clip.Run, "schedule", lambda run: replace(schedule(run), save_seconds=0.0))
+    monkeypatch.setattr(checkpoint, "save", full_once)
+    artifact, _ = train(make_run(world, tmp_path / "r", samples=384))
+    assert calls == [1, 2, 3, 3] and artifact.made["samples_seen"] == 384
+    assert "no checkpoint at step 1" in capsys.readouterr().err
+
+
+@pytest.mark.serial
+def test_a_full_disk_is_told_and_costs_nothing_that_was_saved(world, tmp_path):
+    words = ["--data", world, "--model", "scenes-tiny", "--p-original", "1", "--samples-seen", "256", "--out", tmp_path / "o"]
+    full = recap("recap-train", "clip", *words, "--no-eval", largest_file=1_000_000)
+    assert_two_line_error(full, 1, "Cannot write", "checkpoint.pt")
+    assert find_artifact(tmp_path / "o") is None and not list((tmp_path / "o").glob("*.part"))
+    done = recap("recap-train", "clip", *words, "--no-eval")
+    assert done.returncode == 0 and find_artifact(tmp_path / "o") is not None
+
+
 def test_shards_of_ones_own_need_their_roles_named(world, tmp_path):
     """The same tars outside a folder of scenes are plain img2dataset shards."""
     shards = shutil.copytree(world / "train", tmp_path / "shards")
