@@ -34,7 +34,7 @@ def _cells(table: Table, row: Row, links: dict[str, str]) -> list[dict[str, obje
             {
                 "text": text.figure(cell.estimate.value),
                 "half": text.half_width(cell),
-                "delta": text.delta_text(cell) if cell.to_baseline else "",
+                "delta": text.delta_text(cell).replace(", ", ",\u00a0") if cell.to_baseline else "",
                 "best": cell.best,
                 "tied": cell.tied,
                 "links": [(_link_name(result), links[str(result.path)]) for result in cell.results],
