@@ -197,7 +197,7 @@ def contrastive_loss(model: Any, recipe: Recipe, precision: str) -> Any:
 def plain_attention() -> Iterator[None]:
     """Let attention be plain matrix products on a CPU.
 
-    torch's fused CPU attention has a slow backward pass at small heads: it was 55 % of a step of scenes-tiny, and plain
+    torch's fused CPU attention has a slow backward pass at small heads, the larger half of a step of scenes-tiny; plain
     products made the whole step twice as fast; see benchmarks/attention.py.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel

@@ -2,7 +2,7 @@
 
 Ranks by counting need no sorted list and no N x M matrix: of each query's row we keep how many wrong items score higher
 than its best right one, and how many score the same. Recall at every k then follows in closed form, as its expectation
-when ties are broken at random. (Low-precision scores tie a fifth of all captions; see docs/protocols.md.)
+when ties are broken at random. (Scores in bf16 tie many captions; see docs/protocols.md.)
 """
 
 from __future__ import annotations
