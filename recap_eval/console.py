@@ -22,8 +22,10 @@ def positive(text: str) -> int:
     """Return an integer of at least 1; "60_000" and "6e4" are understood."""
     try:
         number = int(text) if text.replace("_", "").isdigit() else int(float(text))
+        if number != float(text):
+            raise ValueError
     except (ValueError, OverflowError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from error
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is less than 1")
     return number

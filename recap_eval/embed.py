@@ -86,6 +86,7 @@ class Embedder:
         self.bad: dict[str, str] = {}
         self._digests: dict[str, str] = {}
         self._images: dict[str, torch.Tensor] = {}
+        self._unreadable: dict[str, str] = {}
         self._texts: dict[str, torch.Tensor] = {}
 
     def images(self, items: Sequence[ImageItem]) -> ImageEmbeddings:
@@ -97,8 +98,12 @@ class Embedder:
         import torch
 
         digests = [self._digest(item) for item in items]
-        todo = {digest: item for digest, item in zip(digests, items, strict=True) if digest not in self._images}
-        self._embed_images(list(todo.items()))
+        known = self._images.keys() | self._unreadable.keys()
+        self._embed_images(
+            [(digest, item) for digest, item in dict(zip(digests, items, strict=True)).items() if digest not in known]
+        )
+        lost = {item.where: digest for item, digest in zip(items, digests, strict=True) if digest in self._unreadable}
+        self.bad |= {where: self._unreadable[digest] for where, digest in lost.items()}
         kept = [i for i, digest in enumerate(digests) if digest in self._images]
         if not kept:
             raise DataError(f"None of {len(items)} images can be read.", f"The first: {next(iter(self.bad), 'none given')}")
@@ -116,7 +121,7 @@ class Embedder:
 
         with self._bar(len(todo), "images") as bar:
             for start in range(0, len(todo), self.batch_size):
-                ready = [(digest, self._pixels(item)) for digest, item in todo[start : start + self.batch_size]]
+                ready = [(digest, self._pixels(digest, item)) for digest, item in todo[start : start + self.batch_size]]
                 good = [(digest, pixels) for digest, pixels in ready if pixels is not None]
                 if good:
                     batch = torch.stack([pixels for _, pixels in good]).to(self.model.device)
@@ -124,13 +129,13 @@ class Embedder:
                     self._images.update(zip([digest for digest, _ in good], vectors, strict=True))
                 bar.update(len(ready))
 
-    def _pixels(self, item: ImageItem) -> torch.Tensor | None:
+    def _pixels(self, digest: str, item: ImageItem) -> torch.Tensor | None:
         try:
             return self.model.preprocess(decode_image(item.read_image(), item.where))
         except DataError as error:
             if not self.skip_bad:
                 raise
-            self.bad[item.where] = error.what
+            self._unreadable[digest] = error.what
             return None
 
     def texts(self, texts: Sequence[str]) -> TextEmbeddings:

@@ -74,7 +74,7 @@ class Cell:
         results: The records behind it, one per seed.
         n: Items measured.
         to_baseline: Difference to the row at the board's baseline, or None.
-        best: Highest in its column.
+        best: Best of its column, by the metric's direction.
         tied: Not separable from the best.
     """
 
@@ -166,8 +166,9 @@ def build_table(name: str, leaderboards: Path) -> Table:
     left_out: list[str] = []
     for number, column in enumerate(board.columns):
         fitting = [found for found in results if found.task == column.task and column.metric in found.record["metrics"]]
-        by_column[number], odd = _comparable(fitting, column)
-        left_out += [sentence for sentence in odd if sentence not in left_out]
+        comparable, odd = _comparable(fitting, column)
+        by_column[number], repeated = _one_a_seed(comparable, board.axis)
+        left_out += [sentence for sentence in odd + repeated if sentence not in left_out]
     sources = {number: found[0].record["data"] for number, found in by_column.items() if found}
     sweeps, others = _rows(board, by_column)
     return Table(board, sweeps, others, tuple(left_out), sources)
@@ -182,6 +183,18 @@ def _comparable(results: list[Result], column: Column) -> tuple[list[Result], li
     common: dict[str, Any] = json.loads(max(ways, key=lambda way: (ways[way], way)))
     kept = [found for found in results if found.protocol() == common]
     return kept, [_why_not(found, common) for found in results if found.protocol() != common]
+
+
+def _one_a_seed(results: list[Result], axis: str) -> tuple[list[Result], list[str]]:
+    """Keep the first result of each run that is to stand for itself; sentences on the others."""
+    first: dict[tuple[object, ...], Result] = {}
+    sentences = []
+    for found in results:
+        sweep = _sweep_key(found.meta, axis)
+        who = (found.model, found.record["model"]["revision"]) if sweep is None else (*sweep, found.meta[axis], _seed(found))
+        if first.setdefault(who, found) is not found:
+            sentences.append(f"{found.model} on {found.task}: {first[who].path.parent.name} is of the same run and seed")
+    return list(first.values()), sentences
 
 
 def _why_not(result: Result, common: dict[str, Any]) -> str:
@@ -231,8 +244,7 @@ def _value(result: Result, metric: str) -> float:
 def _row(board: Board, label: str, axis: float | None, columns: dict[int, list[Result]]) -> Row:
     cells = {}
     for number, results in columns.items():
-        by_seed = {_seed(found): found for found in results}  # records come sorted, so the choice among equals is stable
-        chosen = tuple(by_seed[seed] for seed in sorted(by_seed))
+        chosen = tuple(sorted(results, key=_seed))
         cells[number] = Cell(_estimate(chosen, board.columns[number].metric), chosen, _items(chosen, board, number))
     seeds = sorted({_seed(found) for cell in cells.values() for found in cell.results})
     return Row(label, axis, tuple(seeds), cells)
@@ -289,7 +301,8 @@ def _judged(cells: dict[float, Cell], metric: str, baseline: float) -> dict[floa
     """Mark one column: differences to the baseline, the best, and what is not separable from it."""
     if not cells:
         return {}
-    top = max(cells, key=lambda axis: cells[axis].estimate.value)
+    upward = next(iter(cells.values())).results[0].record["metrics"][metric]["higher_is_better"]
+    top = max(cells, key=lambda axis: cells[axis].estimate.value * (1 if upward else -1))
     rest = {axis: cell for axis, cell in cells.items() if axis != top}
     to_best = _corrected({axis: difference(cell, cells[top], metric) for axis, cell in rest.items()})
     to_base: dict[float, Difference] = {}

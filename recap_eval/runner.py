@@ -105,10 +105,10 @@ def _measure_task(embedder: Embedder, task: Task, options: Options) -> tuple[Res
         known = read_result(path)
         if not (known.partial and "limit" not in settings and not options.skip_bad) and _items_whole(known):
             return known, False
-    start, before = time.perf_counter(), dict(embedder.bad)
+    start = time.perf_counter()
     scores = task.score(embedder, limited(data, options.limit))
     seconds = time.perf_counter() - start
-    bad = {where: reason for where, reason in embedder.bad.items() if where not in before or _shares(data, where)}
+    bad = {image.where: embedder.bad[image.where] for image in data.images if image.where in embedder.bad}
     record = new_record(task, model, source, settings, scores, bad)
     record["run"] = run_record(seconds) | {"images_per_second": round(len(data.images) / seconds, 1)}
     return write_result(path, record, scores), True
@@ -117,10 +117,6 @@ def _measure_task(embedder: Embedder, task: Task, options: Options) -> tuple[Res
 def _items_whole(result: Result) -> bool:
     path = result.path.with_name(result.record["items"]["file"])
     return path.is_file() and digest_file(path) == result.record["items"]["sha256"]
-
-
-def _shares(data: AnyData, where: str) -> bool:
-    return any(image.where == where for image in data.images)
 
 
 def _line(task: Task, result: Result, fresh: bool) -> str:

@@ -121,6 +121,8 @@ class Feed:
         image_size: Pixels a side.
         crop_min_area: See `random_crop`.
         skip_bad: Leave out unreadable images, counted, instead of stopping.
+        seen_images: Decoded images, kept where no random crop changes them between epochs.
+        seen_texts: Token ids.
     """
 
     samples: list[Sample]

@@ -68,8 +68,9 @@ def board_page(table: Table, plot: str | None, links: dict[str, str]) -> str:
     if table.others:
         rows = [(row.label, text.seeds_text(row), _cells(table, row, links)) for row in table.others]
         groups.append({"title": "Models without a mix", "first": "model", "support": [], "rows": rows, "has_delta": False})
+    legend = text.LEGEND.format(base=text.base_name(table.board)).replace("**", "")
     page: str = _environment().get_template("board.html").render(
-        board=table.board, groups=groups, headers=text.headers(table), plot=plot, legend=text.LEGEND.replace("**", ""),
+        board=table.board, groups=groups, headers=text.headers(table), plot=plot, legend=legend,
         left_out=table.left_out, sources=text.sources_text(table),
     )  # fmt: skip
     return page + "\n"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from recap_eval.files import digest_json
 from recap_eval.leaderboard import Sweep, Table
-from recap_eval.report.text import records
+from recap_eval.report.text import base_name, records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +77,9 @@ def _panel(axis: Axes, table: Table, sweeps: list[Sweep], number: int) -> None:
 
 def _frame(figure: Figure, table: Table) -> None:
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.supxlabel(f"{table.board.axis_label}   (band: 95 % interval; dashed: p = 1; dotted: chance)", fontsize=9)
+    figure.supxlabel(
+        f"{table.board.axis_label}   (band: 95 % interval; dashed: {base_name(table.board)}; dotted: chance)", fontsize=9
+    )
     if len(labels) > 1:
         figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
 

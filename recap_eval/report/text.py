@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from recap_eval.leaderboard import Cell, Column, Row, Sweep, Table
+from recap_eval.leaderboard import Board, Cell, Column, Row, Sweep, Table
 
 BEST, TIED, SEPARABLE = "**", "~", "*"
 NOT_RUN = "not run"
-LEGEND = (
+LEGEND = (  # {base} is the baseline's name
     "Figures are × 100, mean over training seeds ± half-width of the 95 % t-interval (one seed: over items, clustered by "
-    "image). **Bold**: best of its column. ~: not separable from the best. Δ: paired difference to p = 1 with its 95 % "
-    "interval. *: different from p = 1 at 5 % after Holm's correction over the rows of the column."
+    "image). **Bold**: best of its column. ~: not separable from the best. Δ: paired difference to {base} with its 95 % "
+    "interval. *: different from {base} at 5 % after Holm's correction over the rows of the column."
 )
+
+
+def base_name(board: Board) -> str:
+    """Return what the baseline's row is called."""
+    return f"p = {board.baseline:g}"
 
 
 def figure(value: float) -> str:
@@ -24,11 +29,11 @@ def half_width(cell: Cell) -> str:
     return "" if found.low is None or found.high is None else f" ± {100 * (found.high - found.low) / 2:.1f}"
 
 
-def cell_text(cell: Cell | None, bold: str = BEST) -> str:
+def cell_text(cell: Cell | None) -> str:
     """Return a figure with its half-width and marks."""
     if cell is None:
         return NOT_RUN
-    value = f"{bold}{figure(cell.estimate.value)}{bold}" if cell.best else figure(cell.estimate.value)
+    value = f"{BEST}{figure(cell.estimate.value)}{BEST}" if cell.best else figure(cell.estimate.value)
     return f"{value}{half_width(cell)}{' ' + TIED if cell.tied else ''}"
 
 
@@ -47,11 +52,12 @@ def headers(table: Table) -> list[str]:
     out = []
     for number, column in enumerate(table.board.columns):
         cell = next((row.cells[number] for row in all_rows(table) if number in row.cells), None)
-        facts = []
+        facts, arrow = [], ""
         if cell is not None:
             metric = cell.results[0].record["metrics"][column.metric]
             facts = [f"n={cell.n}"] + ([f"chance {100 * metric['chance']:.1f}"] if metric["chance"] is not None else [])
-        out.append(f"{column.label} ↑" + (f" ({', '.join(facts)})" if facts else ""))
+            arrow = " ↑" if metric["higher_is_better"] else " ↓"
+        out.append(f"{column.label}{arrow}" + (f" ({', '.join(facts)})" if facts else ""))
     return out
 
 
@@ -89,7 +95,7 @@ def support(table: Table, sweep: Sweep) -> list[str]:
         top = next((label for label, cell in cells.items() if cell.best), None)
         if top is None:
             continue
-        lines.append(f"{column.label}: highest at p = {top} ({figure(cells[top].estimate.value)}), {_claim(cells, column)}.")
+        lines.append(f"{column.label}: best at p = {top} ({figure(cells[top].estimate.value)}), {_claim(cells, column)}.")
     return lines + _limits(table, sweep)
 
 
@@ -157,8 +163,8 @@ def markdown(table: Table, plot: str | None, links: dict[str, str]) -> str:
     for sweep in table.sweeps:
         rows = sweep.rows
         parts += [f"## {sweep.title}", "\n".join(f"- {line}" for line in support(table, sweep))]
-        parts += [_pipe(grid(table, rows, "p", deltas=False)), "Paired difference to p = 1:"]
-        parts += [_pipe(grid(table, rows, "p", deltas=True)), LEGEND]
+        parts += [_pipe(grid(table, rows, "p", deltas=False)), f"Paired difference to {base_name(board)}:"]
+        parts += [_pipe(grid(table, rows, "p", deltas=True)), LEGEND.format(base=base_name(board))]
     if plot:
         parts.append(f"![{board.title}]({plot})")
     if table.others:
@@ -232,7 +238,7 @@ def terminal(table: Table) -> str:
     parts = [table.board.title]
     for sweep in table.sweeps:
         parts += [sweep.title, _aligned(table, sweep.rows, "p")]
-        parts += ["paired difference to p = 1:", _aligned(table, sweep.rows, "p", deltas=True)]
+        parts += [f"paired difference to {base_name(table.board)}:", _aligned(table, sweep.rows, "p", deltas=True)]
     if table.others:
         parts += [_aligned(table, table.others, "model")]
     if table.left_out:

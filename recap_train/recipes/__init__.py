@@ -70,6 +70,11 @@ def load_recipe(name: str) -> Recipe:
     if config is None:
         raise unknown_name("model", name, recipe_names() + open_clip.list_models(), SEE)
     vision = config["vision_cfg"]
+    foreign = {"multimodal_cfg", "hf_tokenizer_name", "hf_model_name", "timm_model_name"}
+    if found := sorted(foreign & (config.keys() | vision.keys() | config["text_cfg"].keys())):
+        raise UserError(
+            f"{name} is not trained here yet: its config has {found[0]}.", f"A plain ViT is, such as ViT-B-16. {SEE}"
+        )
     if not isinstance(vision.get("image_size", 224), int):
         raise UserError(f"{name} has images that are not square.", f"Choose another model. {SEE}")
     config["vision_cfg"] = {"image_size": 224} | vision

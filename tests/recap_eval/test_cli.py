@@ -218,7 +218,8 @@ def test_scenes_command(tmp_path):
     assert_two_line_error(recap("recap-eval", "scenes", tmp_path / "x", "--size", "33"), 2, "32, 64")
     assert_two_line_error(recap("recap-eval", "scenes", tmp_path / "x", "--alt-noise", "wron=0.1"), 2, "'wrong'")
     assert_two_line_error(recap("recap-eval", "scenes", tmp_path / "x", "--alt-noise", "1.7"), 2, "[0, 1]")
-    assert recap("recap-eval", "scenes", tmp_path / "x", "--n", "0").returncode == 2
+    for wrong in ("0", "1.5", "many", "nan"):
+        assert recap("recap-eval", "scenes", tmp_path / "x", "--n", wrong).returncode == 2
 
 
 def test_alt_noise_total_keeps_the_proportions():

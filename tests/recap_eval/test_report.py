@@ -148,3 +148,25 @@ def test_other_data_is_not_joined(board, tmp_path):
     table = build_table("clip", tmp_path / "lb")
     (sentence,) = table.left_out
     assert "scenes-long" in sentence and "data is 000000000000…" in sentence
+
+
+def test_two_runs_of_one_seed_do_not_pass_for_one(board, tmp_path):
+    shutil.copytree(board / "lb", tmp_path / "lb")
+    folder = next((tmp_path / "lb" / "results").glob("*-p0-s0-*"))
+    shutil.copytree(folder, folder.with_name("zz-again"))
+    table = build_table("clip", tmp_path / "lb")
+    assert len(table.left_out) == 5 and all("same run and seed" in line for line in table.left_out)
+    assert all(len(cell.results) == 2 for row in table.sweeps[0].rows for cell in row.cells.values())
+
+
+def test_where_less_is_better_the_lowest_is_best(board, tmp_path):
+    shutil.copytree(board / "lb", tmp_path / "lb")
+    for path in (tmp_path / "lb").rglob("*.json"):
+        record = json.loads(path.read_text())
+        for metric in record["metrics"].values():
+            metric["higher_is_better"] = False
+        path.write_text(json.dumps(record))
+    table = build_table("clip", tmp_path / "lb")
+    cells = [row.cells[6] for row in table.sweeps[0].rows]
+    assert next(cell for cell in cells if cell.best).estimate.value == min(cell.estimate.value for cell in cells)
+    assert "relation pairs ↓" in rendered(tmp_path, tmp_path / "rep")["clip.md"].decode()

@@ -112,6 +112,13 @@ def test_bad_images_stop_or_are_counted():
     assert pairs.metrics["acc"].clusters == ["a", "c"]
 
 
+def test_two_bad_images_of_the_same_bytes_are_both_counted():
+    cards = [Card("a", 0), Card("bad", 1, b"nonsense"), Card("worse", 1, b"nonsense"), Card("c", 2)]
+    lenient = Embedder(Oracle(list(CLASSES)), skip_bad=True, progress=False)
+    assert lenient.images(cards).kept == [0, 3] and set(lenient.bad) == {"cards/bad.png", "cards/worse.png"}
+    assert lenient.images(cards[:3]).kept == [0]
+
+
 def test_truncated_image_is_bad():
     whole = Card("x", 3).read_image()
     with pytest.raises(DataError, match="not a readable image"):

@@ -342,3 +342,33 @@ def test_shards_of_ones_own_need_their_roles_named(world, tmp_path):
         "recap-train", "clip", *words, "--out", tmp_path / "a", "--original-key", "txt", "--recaption-key", "json:re_caption"
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_recipe_of_ones_own_with_open_clips_tokenizer(world, tmp_path):
+    """The path that ViT-B-16 takes, at a size a test can afford: CLIP's own tokenizer, random crops, another resolution."""
+    import open_clip
+
+    recipe = {
+        "model_cfg": {
+            "embed_dim": 16,
+            "vision_cfg": {"image_size": 48, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+            "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+        },
+        "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+        "tokenizer": "open_clip",
+        "train": {"batch_size": 32, "crop_min_area": 0.4},
+    }
+    (tmp_path / "mine.json").write_text(json.dumps(recipe))
+    words = ["--data", world, "--model", tmp_path / "mine.json", "--p-original", "0.8", "--samples-seen", "96"]
+    done = recap(
+        "recap-train", "clip", *words, "--out", tmp_path / "o", "--leaderboards", tmp_path / "lb", "--reports", tmp_path / "r"
+    )
+    assert done.returncode == 0, done.stderr
+    assert open_clip.create_model(f"local-dir:{tmp_path / 'o'}", require_pretrained=True).visual.image_size == (48, 48)
+    assert find_artifact(tmp_path / "o").made["recipe"] == "mine"
+
+
+@pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "coca_ViT-B-32", "roberta-ViT-B-32"])
+def test_configs_that_need_more_are_refused(name):
+    with pytest.raises(UserError, match="not trained here yet"):
+        load_recipe(name)
