@@ -60,7 +60,8 @@ def _add_clip(commands: Any) -> None:
     clip.add_argument(
         "--model", action="append", required=True, metavar="M", help="folder, NAME/PRETRAINED or hf-hub:ORG/NAME; repeatable"
     )
-    clip.add_argument("--tasks", metavar="T,…", help="tasks (default: every one whose data is there)")
+    clip.add_argument("--tasks", metavar="T,…", help="tasks and suites (default: every task whose data is there)")
+    clip.add_argument("--templates", metavar="T", help="another set of zero-shot templates: a name, or a file of them")
     clip.add_argument("--data", type=as_path, metavar="DIR", help="data root or folder of scenes (default: $RECAP_DATA)")
     clip.add_argument("--out", type=as_path, default=Path("leaderboards"), metavar="DIR", help="where results go")
     clip.add_argument("--reports", type=as_path, default=Path("reports"), metavar="DIR", help="where the report goes")
@@ -165,21 +166,21 @@ def parse_alt_noise(text: str) -> dict[str, float]:
 
 def run_clip(args: argparse.Namespace) -> int:
     """Measure CLIP models on tasks, then render the report."""
-    from recap_eval.commands import evaluate_clip
+    from recap_eval.commands.clip import evaluate_clip
 
     return evaluate_clip(args)
 
 
 def run_report(args: argparse.Namespace) -> int:
     """Render boards, or check that they are up to date."""
-    from recap_eval.commands import render_boards
+    from recap_eval.commands.report import render_boards
 
     return render_boards(args)
 
 
 def run_list(args: argparse.Namespace) -> int:
     """List what can be named."""
-    from recap_eval.commands import list_names
+    from recap_eval.commands.listing import list_names
 
     return list_names(args)
 

@@ -5,13 +5,13 @@ An `Embedder` lives as long as one model is measured, so tasks on the same image
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.console import progress_bar
+from recap_eval.data.digests import Digests
 from recap_eval.data.items import ImageItem
 from recap_eval.errors import DataError
 from recap_eval.models.base import DualEncoder
@@ -84,7 +84,7 @@ class Embedder:
     def __init__(self, model: DualEncoder, batch_size: int = 64, skip_bad: bool = False, progress: bool = True) -> None:
         self.model, self.batch_size, self.skip_bad, self.progress = model, batch_size, skip_bad, progress
         self.bad: dict[str, str] = {}
-        self._digests: dict[str, str] = {}
+        self.digests = Digests(progress=progress)
         self._images: dict[str, torch.Tensor] = {}
         self._unreadable: dict[str, str] = {}
         self._texts: dict[str, torch.Tensor] = {}
@@ -97,7 +97,7 @@ class Embedder:
         """
         import torch
 
-        digests = [self._digest(item) for item in items]
+        digests = self.digests.of(items)
         known = self._images.keys() | self._unreadable.keys()
         self._embed_images(
             [(digest, item) for digest, item in dict(zip(digests, items, strict=True)).items() if digest not in known]
@@ -110,11 +110,6 @@ class Embedder:
         vectors = torch.stack([self._images[digests[i]] for i in kept])
         _check_spread(vectors, len({digests[i] for i in kept}), self.model.id.name, "images")
         return ImageEmbeddings(vectors, kept)
-
-    def _digest(self, item: ImageItem) -> str:
-        if item.where not in self._digests:
-            self._digests[item.where] = hashlib.sha256(item.read_image()).hexdigest()
-        return self._digests[item.where]
 
     def _embed_images(self, todo: list[tuple[str, ImageItem]]) -> None:
         import torch

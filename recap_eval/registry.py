@@ -1,37 +1,58 @@
-"""The names a user can type, each with where its object lives; nothing is imported before it is asked for."""
+"""The names a user can type: tasks, and suites that stand for several. Nothing heavy is imported before it is asked for."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
-from recap_eval.errors import unknown_name
+from recap_eval.errors import UserError, unknown_name
+from recap_eval.tasks.base import Task
+from recap_eval.tasks.catalog import Row, build_task, load_catalog
 
-if TYPE_CHECKING:
-    from recap_eval.tasks.base import Task
-
-TASKS = {
-    "scenes-zeroshot": "recap_eval.tasks.zero_shot:scenes_zeroshot",
-    "scenes-retrieval": "recap_eval.tasks.retrieval:scenes_retrieval",
-    "scenes-long": "recap_eval.tasks.retrieval:scenes_long",
-    "scenes-attributes": "recap_eval.tasks.pairs:scenes_attributes",
-    "scenes-relations": "recap_eval.tasks.pairs:scenes_relations",
-}
+SEE = "recap-eval list tasks"
 
 
-def resolve(target: str) -> Any:
-    """Return the object that "module:attribute" names."""
-    module, _, attribute = target.partition(":")
-    return getattr(import_module(module), attribute)
+def suites(rows: dict[str, Row]) -> dict[str, list[str]]:
+    """Return task names by suite, in the order of the table."""
+    found: dict[str, list[str]] = {}
+    for name, row in rows.items():
+        for suite in row.suites:
+            found.setdefault(suite, []).append(name)
+    return found
 
 
-def get_task(name: str) -> Task:
+def get_task(name: str, root: Path | None = None, templates: str = "") -> Task:
     """Return a task by name.
+
+    Args:
+        name: Its name.
+        root: Data root whose own tasks.toml counts too.
+        templates: Another set of templates, for a zero-shot task.
 
     Raises:
         UserError: No such task; the message names the nearest.
+        DataError: See `load_catalog`.
     """
-    if name not in TASKS:
-        raise unknown_name("task", name, TASKS, "recap-eval list tasks")
-    task: Task = resolve(TASKS[name])
-    return task
+    rows = load_catalog(root)
+    if name not in rows:
+        raise unknown_name("task", name, rows, SEE)
+    return build_task(name, rows[name], templates)
+
+
+def choose_tasks(words: str | None, root: Path | None = None, templates: str = "") -> list[Task]:
+    """Return the tasks that a user names by task and suite, each once, or all.
+
+    Raises:
+        UserError: An unknown name, or none at all.
+        DataError: See `load_catalog`.
+    """
+    rows = load_catalog(root)
+    known = suites(rows)
+    asked = list(rows) if words is None else [word.strip() for word in words.split(",") if word.strip()]
+    if not asked:
+        raise UserError("--tasks names no task.", f"All names: {SEE}")
+    names: list[str] = []
+    for word in asked:
+        if word not in rows and word not in known:
+            raise unknown_name("task", word, [*rows, *known], SEE)
+        names += [word] if word in rows else known[word]
+    return [build_task(name, rows[name], templates) for name in dict.fromkeys(names)]

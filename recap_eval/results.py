@@ -10,7 +10,7 @@ never overwrites an answer. The JSON is written last and holds the digest of the
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,9 @@ class Result:
             raise DataError(f"{path} is missing or was changed.", "Measure again: recap-eval clip … --force")
         rows = pq.read_table(path, filters=[("metric", "==", metric)])
         columns = rows.to_pydict()
-        return ItemScores(columns["item"], columns["cluster"], rows["value"].to_numpy())
+        given = columns.get("given")
+        rank = rows["rank"].to_numpy() if "rank" in columns and rows["rank"].null_count == 0 else None
+        return ItemScores(columns["item"], columns["cluster"], rows["value"].to_numpy(), given, rank)
 
 
 def slug(name: str) -> str:
@@ -110,7 +112,8 @@ def new_record(
     metrics = {}
     for metric in task.metrics:
         found = scores.metrics[metric.name]
-        metrics[metric.name] = _folded(estimate(found.values, found.clusters), metric)
+        known = replace(metric, chance=scores.chance.get(metric.name, metric.chance))
+        metrics[metric.name] = _folded(estimate(found.values, found.clusters), known)
     return {
         "schema_version": SCHEMA_VERSION,
         "task": {"name": task.name, "version": task.version, "kind": task.kind, "primary": task.primary.name},
@@ -158,6 +161,8 @@ def _write_items(path: Path, scores: Scores) -> None:
                 "item": pa.array(found.items),
                 "cluster": pa.array(found.clusters),
                 "value": pa.array(found.values, pa.float64()),
+                "given": pa.array(found.given or [None] * len(found.items), pa.string()),
+                "rank": pa.array([None] * len(found.items) if found.rank is None else found.rank, pa.float64()),
             }
         )
         for name, found in scores.metrics.items()

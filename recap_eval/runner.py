@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from recap_eval.data.items import CaptionedImages, CaptionPairs, LabelledImages
+from recap_eval.data.digests import fingerprint
+from recap_eval.data.items import AnyData, DataId
 from recap_eval.embed import Embedder
 from recap_eval.errors import DataError
 from recap_eval.files import digest_file
 from recap_eval.models.base import DualEncoder
 from recap_eval.provenance import run_record
 from recap_eval.results import Result, identity, new_record, read_result, result_path, settings_of, write_result
-from recap_eval.tasks.base import Task, source_of
-
-AnyData = LabelledImages | CaptionedImages | CaptionPairs
+from recap_eval.tasks.base import Task
+from recap_eval.tasks.catalog import incomplete
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,6 @@ class Outcome:
     failed: dict[str, DataError] = field(default_factory=dict)
 
 
-def limited(data: AnyData, limit: int | None) -> AnyData:
-    """Return the first `limit` images' part of a data set."""
-    if limit is None or limit >= len(data.images):
-        return data
-    if isinstance(data, LabelledImages):
-        return replace(data, images=data.images[:limit], labels=data.labels[:limit])
-    if isinstance(data, CaptionedImages):
-        return replace(data, images=data.images[:limit], captions=data.captions[:limit])
-    return replace(data, images=data.images[:limit], rows=[row for row in data.rows if row[0] < limit])
-
-
 def measure(model: DualEncoder, tasks: list[Task], options: Options) -> Outcome:
     """Measure a model on tasks and write each result as soon as it is there.
 
@@ -98,20 +87,28 @@ def measure(model: DualEncoder, tasks: list[Task], options: Options) -> Outcome:
 
 def _measure_task(embedder: Embedder, task: Task, options: Options) -> tuple[Result, bool]:
     data = task.load(options.data)
-    source, model = source_of(data), embedder.model.id
-    settings = settings_of(task, model, options.limit)
+    source, model = identify(embedder, data), embedder.model.id
+    settings = settings_of(task, model, options.limit) | getattr(data, "settings", {})
     path = result_path(options.out, task, model, identity(task, model, source, settings))
     if path.is_file() and not options.force:
         known = read_result(path)
-        if not (known.partial and "limit" not in settings and not options.skip_bad) and _items_whole(known):
+        if not (known.record["skipped"] and not options.skip_bad) and _items_whole(known):
             return known, False
     start = time.perf_counter()
-    scores = task.score(embedder, limited(data, options.limit))
+    scores = task.score(embedder, data if options.limit is None else data.first(options.limit))
     seconds = time.perf_counter() - start
     bad = {image.where: embedder.bad[image.where] for image in data.images if image.where in embedder.bad}
     record = new_record(task, model, source, settings, scores, bad)
+    if lack := incomplete(task.row, data):
+        record |= {"partial": True, "incomplete": lack}
     record["run"] = run_record(seconds) | {"images_per_second": round(len(data.images) / seconds, 1)}
     return write_result(path, record, scores), True
+
+
+def identify(embedder: Embedder, data: AnyData) -> DataId:
+    """Return which data this is, with the fingerprint of all its images, texts and labels."""
+    digests = embedder.digests.of(data.images)
+    return replace(data.source, fingerprint=fingerprint([image.key for image in data.images], digests, data.contents()))
 
 
 def _items_whole(result: Result) -> bool:
@@ -123,7 +120,8 @@ def _line(task: Task, result: Result, fresh: bool) -> str:
     cell = result.record["metrics"][task.primary.name]
     half = f" ± {100 * (cell['ci95'][1] - cell['ci95'][0]) / 2:.1f}" if cell["ci95"] else ""
     note = f"{result.record['run']['seconds']:.1f} s" if fresh else "measured before, not measured again"
-    part = ", PARTIAL" if result.partial else ""
+    lack = result.record.get("incomplete")
+    part = f", PARTIAL{': ' + lack if lack else ''}" if result.partial else ""
     return f"  {task.name}: {task.primary.label} {100 * cell['value']:.1f}{half} (n={cell['n']}{part}; {note})"
 
 

@@ -109,10 +109,10 @@ def _precision(choice: str) -> str:
 
 def _evaluate(args: argparse.Namespace) -> int:
     """Measure the artifact by the command a person would type, so that a failure there cannot cost the training."""
-    from recap_eval.data.scenes.locate import present
+    from recap_eval.data.scenes.locate import missing
 
     words = ["clip", "--model", str(args.out), "--out", str(args.leaderboards), "--reports", str(args.reports)]
-    if present(args.data):
+    if not missing(args.data):
         words += ["--data", str(args.data)]
     words += ["--json"] if args.json else []
     code = subprocess.run([sys.executable, "-m", "recap_eval.cli", *words], check=False).returncode

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.artifact import Artifact, find_artifact, verify, write_artifact
+from recap_eval.data.digests import fingerprint
 from recap_eval.data.scenes.locate import scenes_folder
 from recap_eval.data.scenes.write import MANIFEST, ROLES, check_manifest
-from recap_eval.data.shards import Sample, fingerprint, read_shards
+from recap_eval.data.shards import Sample, read_shards, stated_digests
 from recap_eval.errors import DataError, UserError
-from recap_eval.files import canonical_json, digest_json, replacing, write_json
+from recap_eval.files import digest_json, replacing, write_json
 from recap_eval.hashrand import text_key
 from recap_eval.models.text import encode_text_trimmed, is_trimmable
 from recap_eval.provenance import run_record
@@ -112,7 +113,7 @@ def read_training_data(run: Run) -> tuple[list[Sample], list[tuple[str, str]], s
             f"{len(samples) - len(captions)} of {len(samples)} samples lack a caption member, the first {first.where}.",
             f"Roles are {run.roles}; name others with --original-key and --recaption-key.",
         )
-    return samples, captions, fingerprint(samples, [canonical_json(pair) for pair in captions], stated=True)
+    return samples, captions, fingerprint([sample.key for sample in samples], stated_digests(samples), captions)
 
 
 def identity_of(run: Run, data: str) -> str:

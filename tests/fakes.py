@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from recap_eval.data.items import ImageItem
 from recap_eval.data.scenes.world import COLOURS, SHAPES
 from recap_eval.models.base import ModelId
 
@@ -61,7 +62,7 @@ class NotANumber(Oracle):
         return torch.full((len(pixels), self.dim), torch.nan)
 
 
-class Card:
+class Card(ImageItem):
     """An image item that shows a text's number."""
 
     def __init__(self, key: str, number: int, payload: bytes | None = None) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from recap_eval.console import progress_bar
+from recap_eval.data.items import ImageItem, file_stamp
 from recap_eval.errors import DataError, UserError, unknown_name
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -37,7 +38,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Sample:
+class Sample(ImageItem):
     """One image with its texts; the image's bytes are read when asked for.
 
     Args:
@@ -57,7 +58,7 @@ class Sample:
     text: str | None
 
     @property
-    def where(self) -> str:
+    def where(self) -> str:  # type: ignore[override]
         """The image's name for messages: shard and member."""
         return f"{self.tar}:{self.key}{self.suffix}"
 
@@ -75,6 +76,11 @@ class Sample:
         if len(payload) != self.image.size:
             raise DataError(f"{self.where} is cut short.", "Download or make the shard again.")
         return payload
+
+    def stamp(self) -> str | None:
+        """Return the shard's path, size and time of change, and where in it the image lies."""
+        shard = file_stamp(self.tar)
+        return shard and f"{shard}\0{self.image.offset}\0{self.image.size}"
 
     def caption(self, role: str) -> str | None:
         """Return the text that a role names ("txt" or "json:FIELD"); None if the sample has no such member."""
@@ -200,18 +206,10 @@ def resolve_roles(preset: str | None, original: str | None, recaption: str | Non
     return roles
 
 
-def fingerprint(samples: list[Sample], texts: list[str], stated: bool = False) -> str:
-    """Return a digest of what the images and texts are: keys, image bytes (by sha256), texts, in order.
+def stated_digests(samples: list[Sample]) -> list[str]:
+    """Return the sha256 of each image as KEY.json states it, so that a training set need not be read twice.
 
-    Args:
-        samples: The samples.
-        texts: One canonical string per sample, all of its texts that count.
-        stated: Trust the sha256 in KEY.json, so that a training set need not be read twice. It is the digest of the image
-            as downloaded, which img2dataset may have resized since: not good enough for an evaluation set.
+    It is the digest of the image as downloaded, which img2dataset may have resized since: not good enough for an evaluation
+    set. An image whose KEY.json states none is read.
     """
-    state = hashlib.sha256()
-    for sample, text in zip(samples, texts, strict=True):
-        known = sample.meta.get("sha256") if stated else None
-        image = known or hashlib.sha256(sample.read_image()).hexdigest()
-        state.update(f"{sample.key}\0{image}\0{text}\n".encode())
-    return state.hexdigest()
+    return [str(sample.meta.get("sha256") or hashlib.sha256(sample.read_image()).hexdigest()) for sample in samples]

@@ -7,6 +7,7 @@ when ties are broken at random. (Scores in bf16 tie many captions; see docs/prot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-BLOCK = 1024  # queries scored at a time: memory is BLOCK x M floats
+BLOCK, CHUNK = 256, 65_536  # queries and items scored at a time: memory is BLOCK x CHUNK floats, whatever N and M
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class Ranks:
         above: (N,) wrong items that score strictly higher.
         tied: (N,) wrong items with the same score.
         right: (N,) right items with that best score, at least 1.
+        first: (N,) row of `items` that scores highest of all, the lowest one at a tie.
     """
 
     above: np.ndarray
     tied: np.ndarray
     right: np.ndarray
+    first: np.ndarray
 
     def hit_at(self, k: int) -> np.ndarray:
         """Return (N,) the probability that a right item is among the first k, ties broken at random.
@@ -56,46 +59,126 @@ class Ranks:
         return float(worst), float(best)
 
     @property
+    def rank(self) -> np.ndarray:
+        """(N,) rank of the best right item, from 1, the mean of its possible ranks where it is tied."""
+        rank: np.ndarray = 1 + self.above + self.tied / (self.right + 1)
+        return rank
+
+    @property
     def tie_share(self) -> float:
         """Share of queries whose best right item is tied with a wrong one."""
         return float((self.tied > 0).mean())
 
 
-def rank_right_items(
-    queries: torch.Tensor,
-    items: torch.Tensor,
-    query_owner: torch.Tensor,
-    item_owner: torch.Tensor,
-    item_row: torch.Tensor | None = None,
-) -> Ranks:
-    """Rank all items for each query; an item is right for a query of the same owner.
+@dataclass(frozen=True)
+class Right:
+    """Which items are right for each query.
+
+    Args:
+        query: (R,) query of each pair, ascending.
+        item: (R,) an item that is right for it.
+    """
+
+    query: torch.Tensor
+    item: torch.Tensor
+
+    @staticmethod
+    def of(lists: Sequence[Sequence[int]]) -> Right:
+        """Build from one list of right items per query."""
+        import torch
+
+        flat = [(query, item) for query, items in enumerate(lists) for item in items]
+        pairs = torch.tensor(flat, dtype=torch.long).reshape(-1, 2)
+        return Right(pairs[:, 0], pairs[:, 1])
+
+
+def rank_right_items(queries: torch.Tensor, items: torch.Tensor, right: Right, item_row: torch.Tensor | None = None) -> Ranks:
+    """Rank all items for each query, counting what stands above and beside its best right one.
 
     CLIP's recall counts an image as found if ANY of its captions is among the first k, so only the best-scored right
     item matters (unlike the information-retrieval recall of MTEB).
 
     Args:
         queries: (N, D) unit rows, float32.
-        items: (M, D) unit rows, float32; or (U, D) distinct ones with `item_row`.
-        query_owner: (N,) integers, such as image numbers.
-        item_owner: (M,) integers; every query's owner owns at least one item.
+        items: (M, D) unit rows, float32; or (U, D) distinct ones with `item_row`. On the device of `queries`.
+        right: Which of the M items are right; every query has at least one.
         item_row: (M,) row of `items` that holds each item. Equal items given as one row score exactly the same, which
             a matrix product over repeated rows does not promise.
 
     Raises:
         ValueError: A query has no right item.
     """
-    import numpy as np
     import torch
 
-    parts: list[tuple[torch.Tensor, ...]] = []
-    for start in range(0, len(queries), BLOCK):
-        scores = queries[start : start + BLOCK].float() @ items.float().T
-        scores = scores if item_row is None else scores[:, item_row]
-        own = query_owner[start : start + BLOCK, None] == item_owner[None, :]
-        if not bool(own.any(dim=1).all()):
-            raise ValueError("A query has no right item.")
-        best = scores.masked_fill(~own, -torch.inf).amax(dim=1, keepdim=True)
-        level = scores == best
-        parts.append(((scores > best).sum(1), (level & ~own).sum(1), (level & own).sum(1)))
-    above, tied, right = (np.concatenate([part[i].cpu().numpy() for part in parts]) for i in range(3))
-    return Ranks(above, tied, right)
+    row_of = right.item if item_row is None else item_row[right.item]
+    repeated = _repeated(len(items), item_row)
+    starts = torch.searchsorted(right.query.contiguous(), torch.arange(len(queries) + 1))
+    if bool((starts[1:] == starts[:-1]).any()):
+        raise ValueError("A query has no right item.")
+    parts = []
+    for low in range(0, len(queries), BLOCK):
+        high = min(low + BLOCK, len(queries))
+        pairs = slice(int(starts[low]), int(starts[high]))
+        parts.append(_rank_block(queries[low:high].float(), items, right.query[pairs] - low, row_of[pairs], repeated))
+    above, tied, count, first = (torch.cat([part[i].cpu() for part in parts]).numpy() for i in range(4))
+    return Ranks(above, tied, count, first)
+
+
+def _repeated(rows: int, item_row: torch.Tensor | None) -> torch.Tensor:
+    """Return the rows that stand for more than one item, once for each item beyond the first."""
+    import torch
+
+    if item_row is None:
+        return torch.empty(0, dtype=torch.long)
+    counts = torch.bincount(item_row, minlength=rows)
+    if bool((counts == 0).any()):
+        raise ValueError("A row of items stands for no item.")
+    return torch.repeat_interleave(torch.arange(rows), counts - 1)
+
+
+def _rank_block(
+    queries: torch.Tensor, items: torch.Tensor, owner: torch.Tensor, row: torch.Tensor, repeated: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Count for one block of queries, a chunk of items at a time.
+
+    The score of a right item is read out of the same product it is compared with: another one could differ in the last bit.
+    """
+    import torch
+
+    device, n = queries.device, len(queries)
+    chunks = range(0, len(items), CHUNK)
+    scores = _Scores(queries, items)
+    own = torch.empty(len(row), device=device)
+    for start in chunks:
+        inside = (row >= start) & (row < start + CHUNK)
+        if bool(inside.any()):
+            own[inside.to(device)] = scores.of(start)[owner[inside].to(device), (row[inside] - start).to(device)]
+    owner = owner.to(device)
+    best = torch.full((n,), -torch.inf, device=device).scatter_reduce(0, owner, own, "amax")
+    count = torch.zeros(n, dtype=torch.long, device=device).index_add(0, owner, (own == best[owner]).long())
+    above, level = torch.zeros(n, dtype=torch.long, device=device), torch.zeros(n, dtype=torch.long, device=device)
+    top, first = torch.full((n,), -torch.inf, device=device), torch.zeros(n, dtype=torch.long, device=device)
+    line = best[:, None]
+    for start in chunks:
+        found = scores.of(start)
+        extra = found[:, repeated[(repeated >= start) & (repeated < start + CHUNK)].to(device) - start]
+        for part in (found, extra) if extra.shape[1] else (found,):
+            above += (part > line).count_nonzero(1)
+            level += (part == line).count_nonzero(1)
+        high, place = found.max(dim=1)
+        first = torch.where(high > top, place + start, first)
+        top = torch.maximum(top, high)
+    return above, level - count, count, first
+
+
+class _Scores:
+    """Products of a block of queries with chunks of items; the last one is kept, which is all when there is one chunk."""
+
+    def __init__(self, queries: torch.Tensor, items: torch.Tensor) -> None:
+        self._queries, self._items, self._start = queries, items, -1
+
+    def of(self, start: int) -> torch.Tensor:
+        """Return the (n, CHUNK at most) scores of the chunk that starts at `start`."""
+        if start != self._start:
+            self._start, self._last = start, self._queries @ self._items[start : start + CHUNK].float().T
+        return self._last

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recap_eval.data.items import DataId
+from recap_eval.data.items import AnyData
 
 if TYPE_CHECKING:
     import numpy as np
 
     from recap_eval.embed import Embedder
+    from recap_eval.tasks.catalog import Row
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,17 @@ class ItemScores:
     Args:
         items: (N,) item ids.
         clusters: (N,) the image each item belongs to.
-        values: (N,) floats.
+        values: (N,) floats. Of a macro average: linearised values, whose mean is the average and whose spread is its error.
+        given: (N,) what the model put first instead (class name, caption id, image key); None where it was right. Kept for
+            `recap-eval show`.
+        rank: (N,) rank of the best right item, from 1.
     """
 
     items: list[str]
     clusters: list[str]
     values: np.ndarray
+    given: list[str | None] | None = None
+    rank: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -54,10 +60,12 @@ class Scores:
     Args:
         metrics: Per-item scores by metric name.
         extra: Corpus-level facts: truncated share, tie share, bounds, ….
+        chance: What guessing scores, by metric, where it depends on the data.
     """
 
     metrics: dict[str, ItemScores]
     extra: dict[str, float] = field(default_factory=dict)
+    chance: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,9 +79,10 @@ class Task:
         summary: One line for lists.
         metrics: What it measures, the primary one first.
         settings: All choices that change a figure, besides the model and the data.
-        present: Tells whether a data root holds its data.
+        missing: Returns what a data root lacks of its data, nothing if all is there.
         load: Reads its data from a data root.
-        score: Measures an embedder on the data, `limit` items at most.
+        score: Measures an embedder on the data.
+        row: Its row in the table of tasks.
     """
 
     name: str
@@ -82,18 +91,12 @@ class Task:
     summary: str
     metrics: tuple[Metric, ...]
     settings: dict[str, Any]
-    present: Callable[[Path], bool]
-    load: Callable[[Path], Any]
+    missing: Callable[[Path], list[str]]
+    load: Callable[[Path], AnyData]
     score: Callable[[Embedder, Any], Scores]
+    row: Row
 
     @property
     def primary(self) -> Metric:
         """The metric that stands for the task."""
         return self.metrics[0]
-
-
-def source_of(data: Any) -> DataId:
-    """Return which data a loaded data set is."""
-    source = data.source
-    assert isinstance(source, DataId)
-    return source

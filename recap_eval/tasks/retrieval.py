@@ -9,31 +9,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recap_eval.data.items import CaptionedImages
-from recap_eval.data.scenes import locate
-from recap_eval.metrics.ranking import Ranks, rank_right_items
-from recap_eval.tasks.base import ItemScores, Metric, Scores, Task
+from recap_eval.metrics.ranking import Ranks, Right, rank_right_items
+from recap_eval.tasks.base import ItemScores, Metric, Scores
 
 if TYPE_CHECKING:
     from recap_eval.embed import Embedder
+    from recap_eval.tasks.catalog import Row
 
 KS = (1, 5, 10)
 
 
 def score_retrieval(embedder: Embedder, data: CaptionedImages) -> Scores:
     """Return i2t recalls per image and t2i recalls per caption, both clustered by image."""
-    import torch
-
     images = embedder.images(data.images)
     captions = [(new, caption) for new, old in enumerate(images.kept) for caption in data.captions[old]]
     texts = embedder.texts([caption for _, caption in captions])
-    owner, each_image = torch.tensor([new for new, _ in captions]), torch.arange(len(images.kept))
-    to_text = rank_right_items(images.vectors, texts.vectors, each_image, owner, item_row=texts.row)
-    to_image = rank_right_items(texts.each, images.vectors, owner, each_image)
+    own: list[list[int]] = [[] for _ in images.kept]
+    for number, (new, _) in enumerate(captions):
+        own[new].append(number)
+    to_text = rank_right_items(images.vectors, texts.vectors, Right.of(own), item_row=texts.row)
+    to_image = rank_right_items(texts.each, images.vectors, Right.of([[new] for new, _ in captions]))
     keys = [data.images[i].key for i in images.kept]
     owners = [keys[new] for new, _ in captions]
     names = [f"{key}#{number}" for number, key in enumerate(owners)]
-    metrics = {f"i2t_r{k}": ItemScores(keys, keys, to_text.hit_at(k)) for k in KS}
-    metrics |= {f"t2i_r{k}": ItemScores(names, owners, to_image.hit_at(k)) for k in KS}
+    item_of = dict(zip(reversed(texts.row.tolist()), reversed(names), strict=True))  # of equal captions, the first
+    text_first = [None if hit == 1 else item_of[i] for hit, i in zip(to_text.hit_at(1), to_text.first.tolist(), strict=True)]
+    image_first = [None if hit == 1 else keys[i] for hit, i in zip(to_image.hit_at(1), to_image.first.tolist(), strict=True)]
+    metrics = {
+        "i2t_r1": ItemScores(keys, keys, to_text.hit_at(1), text_first, to_text.rank),
+        "t2i_r1": ItemScores(names, owners, to_image.hit_at(1), image_first, to_image.rank),
+    }
+    metrics |= {f"i2t_r{k}": ItemScores(keys, keys, to_text.hit_at(k)) for k in KS[1:]}
+    metrics |= {f"t2i_r{k}": ItemScores(names, owners, to_image.hit_at(k)) for k in KS[1:]}
     extra = {"truncated_share": embedder.truncated_share([caption for _, caption in captions])}
     return Scores(metrics, extra | _tie_facts("i2t", to_text) | _tie_facts("t2i", to_image))
 
@@ -52,26 +59,7 @@ METRICS = (
     Metric("t2i_r10", "T→I R@10"),
 )
 
-scenes_retrieval = Task(
-    name="scenes-retrieval",
-    version=1,
-    kind="retrieval",
-    summary="five short captions an image, both ways",
-    metrics=METRICS,
-    settings={"captions": "short", "tie_rule": "expectation"},
-    present=locate.present,
-    load=lambda root: locate.captioned(root, "captions"),
-    score=score_retrieval,
-)
 
-scenes_long = Task(
-    name="scenes-long",
-    version=1,
-    kind="retrieval",
-    summary="one long faithful caption an image, both ways",
-    metrics=METRICS,
-    settings={"captions": "long", "tie_rule": "expectation"},
-    present=locate.present,
-    load=lambda root: locate.captioned(root, "long_caption"),
-    score=score_retrieval,
-)
+def metrics(row: Row) -> tuple[Metric, ...]:
+    """Return what a retrieval task measures."""
+    return METRICS

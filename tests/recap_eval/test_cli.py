@@ -242,16 +242,16 @@ def test_list(world):
 
 def test_without_data_scenes_are_drawn_into_the_cache(model, tmp_path, monkeypatch):
     """The cache is seeded with a small world under the preset's name, so that the test does not draw all of v1."""
-    from recap_eval import commands
     from recap_eval.cli import build_parser
+    from recap_eval.commands.clip import find_data
     from recap_eval.data.scenes import write
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("RECAP_DATA", raising=False)
     monkeypatch.setitem(write.PRESETS, "v1", write.World(n=8, n_eval=16))
     args = build_parser().parse_args(["clip", "--model", str(model)])
-    root, tasks = commands.find_data(args, commands.choose_tasks(None))
-    assert root == tmp_path / "cache" / "recap" and len(tasks) == 5
+    root, tasks, absent = find_data(args)
+    assert root == tmp_path / "cache" / "recap" and len(tasks) == 5 and not absent
     assert (root / "scenes" / "scenes.json").is_file()
 
 

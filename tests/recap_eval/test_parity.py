@@ -6,8 +6,9 @@ from sklearn.metrics import top_k_accuracy_score
 
 from recap_eval.embed import Embedder, decode_image
 from recap_eval.models.open_clip import load
-from recap_eval.tasks.retrieval import scenes_long, scenes_retrieval
-from recap_eval.tasks.zero_shot import scenes_zeroshot
+from recap_eval.registry import get_task
+
+scenes_zeroshot, scenes_retrieval, scenes_long = map(get_task, ("scenes-zeroshot", "scenes-retrieval", "scenes-long"))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recap_eval.metrics.choice import prefers_true
-from recap_eval.metrics.ranking import Ranks, rank_right_items
+from recap_eval.metrics.ranking import Ranks, Right, rank_right_items
+
+
+def own(n):
+    return Right(torch.arange(n), torch.arange(n))
 
 
 def unit(rng, n, d=16):
@@ -25,8 +29,8 @@ def test_recalls_equal_clip_benchmark():
     scores = texts @ images.T
     positive = torch.zeros_like(scores, dtype=torch.bool)
     positive[torch.arange(1500), owner] = True
-    to_image = rank_right_items(texts, images, owner, torch.arange(300))
-    to_text = rank_right_items(images, texts, torch.arange(300), owner)
+    to_image = rank_right_items(texts, images, Right(torch.arange(1500), owner))
+    to_text = rank_right_items(images, texts, Right(owner, torch.arange(1500)))
     for k in (1, 5, 10):
         t2i = (batchify(recall_at_k, scores, positive, 64, "cpu", k=k) > 0).double().mean().item()
         i2t = (batchify(recall_at_k, scores.T, positive.T, 64, "cpu", k=k) > 0).double().mean().item()
@@ -37,7 +41,7 @@ def test_recalls_equal_clip_benchmark():
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 3), st.integers(0, 4), st.integers(1, 3), st.integers(1, 8))
 def test_hit_under_ties_is_the_mean_over_all_orders(above, tied, right, k):
-    ranks = Ranks(np.array([above]), np.array([tied]), np.array([right]))
+    ranks = Ranks(np.array([above]), np.array([tied]), np.array([right]), np.zeros(1))
     orders = list(itertools.permutations([False] * tied + [True] * right))
     hits = sum(any(order[: max(0, k - above)]) for order in orders)
     assert ranks.hit_at(k)[0] == pytest.approx(hits / len(orders), abs=1e-9)
@@ -48,7 +52,7 @@ def test_hit_under_ties_is_the_mean_over_all_orders(above, tied, right, k):
 
 def test_a_constant_model_scores_chance_not_100():
     same = torch.ones(50, 4) / 2
-    ranks = rank_right_items(same, same, torch.arange(50), torch.arange(50))
+    ranks = rank_right_items(same, same, own(50))
     assert ranks.hit_at(1).mean() == pytest.approx(1 / 50)
     assert ranks.hit_at(10).mean() == pytest.approx(10 / 50)
     assert ranks.tie_share == 1 and ranks.bounds_at(1) == (0.0, 1.0)
@@ -57,8 +61,8 @@ def test_a_constant_model_scores_chance_not_100():
 def test_repeated_captions_tie_exactly():
     rng = np.random.default_rng(4)
     images, texts = unit(rng, 40, 96), unit(rng, 7, 96)
-    row = torch.tensor(rng.integers(0, 7, 40))
-    ranks = rank_right_items(images, texts, torch.arange(40), torch.arange(40), item_row=row)
+    row = torch.tensor(rng.permutation([*range(7), *rng.integers(0, 7, 33)]))
+    ranks = rank_right_items(images, texts, own(40), item_row=row)
     counts = np.bincount(row, minlength=7)
     assert (ranks.tied == counts[row] - 1).all()
 
@@ -66,7 +70,7 @@ def test_repeated_captions_tie_exactly():
 def test_query_without_a_right_item_is_an_error():
     rng = np.random.default_rng(5)
     with pytest.raises(ValueError, match="no right item"):
-        rank_right_items(unit(rng, 3), unit(rng, 3), torch.arange(3), torch.tensor([0, 1, 1]))
+        rank_right_items(unit(rng, 3), unit(rng, 3), Right.of([[0], [1, 2], []]))
 
 
 def test_choice():

@@ -14,10 +14,13 @@ from recap_eval.files import canonical_json, read_json, replacing, write_json
 from recap_eval.models.base import ModelId
 from recap_eval.results import identity, new_record, read_result, read_results, result_path, settings_of, slug, write_result
 from recap_eval.tasks.base import ItemScores, Metric, Scores, Task
+from recap_eval.tasks.catalog import Row
 
 SOURCE = DataId("cards", "test", "f" * 64, "cards")
 MODEL = ModelId("org/epoch_10.pt", "rev1")
-TASK = Task("t", 1, "pairs", "", (Metric("acc", "accuracy", 0.5),), {"tie_rule": "half"}, bool, str, lambda e, d: Scores({}))
+ROW = Row("pairs", "", "")
+METRICS = (Metric("acc", "accuracy", 0.5),)
+TASK = Task("t", 1, "pairs", "", METRICS, {"tie_rule": "half"}, bool, str, lambda e, d: Scores({}), ROW)
 SCORES = Scores({"acc": ItemScores(["a#0", "a#1", "b#0"], ["a", "a", "b"], np.array([1.0, 0.0, 1.0]))}, {"tie_share": 1 / 3})
 
 

@@ -4,7 +4,8 @@ import tarfile
 
 import pytest
 
-from recap_eval.data.shards import fingerprint, list_shards, read_shard, read_shards, resolve_roles
+from recap_eval.data.digests import Digests, fingerprint
+from recap_eval.data.shards import list_shards, read_shard, read_shards, resolve_roles, stated_digests
 from recap_eval.errors import DataError, UserError
 
 
@@ -96,11 +97,26 @@ def test_a_shard_that_shrinks_while_it_is_used(tmp_path):
 def test_fingerprint_sees_pixels_texts_and_order(tmp_path):
     """img2dataset states the digest of the image before it resized it: an evaluation set is read."""
     write_tar(tmp_path / "0.tar", sample("1", sha256="a" * 64) | sample("2", sha256="b" * 64))
-    samples = read_shards(tmp_path)
-    base = fingerprint(samples, ["x", "y"])
-    assert base != fingerprint(samples, ["x", "z"]) and base != fingerprint(samples[::-1], ["x", "y"])
+
+    def read(texts, samples, digests):
+        return fingerprint([sample.key for sample in samples], digests, texts)
+
+    samples, memory = read_shards(tmp_path), tmp_path / "digests.sqlite"
+    digests, stated = Digests(memory).of(samples), stated_digests(samples)
+    base = read(["x", "y"], samples, digests)
+    assert base != read(["x", "z"], samples, digests) and base != read(["x", "y"], samples[::-1], digests[::-1])
     other = sample("1", sha256="a" * 64) | sample("2", sha256="b" * 64) | {"1.jpg": b"resized"}
     write_tar(tmp_path / "0.tar", other)
     again = read_shards(tmp_path)
-    assert fingerprint(again, ["x", "y"]) != base
-    assert fingerprint(again, ["x", "y"], stated=True) == fingerprint(samples, ["x", "y"], stated=True) != base
+    assert read(["x", "y"], again, Digests(memory).of(again)) != base
+    assert read(["x", "y"], again, stated_digests(again)) == read(["x", "y"], samples, stated) != base
+
+
+def test_digests_are_remembered_and_a_damaged_memory_costs_only_time(tmp_path, monkeypatch):
+    write_tar(tmp_path / "0.tar", sample("1") | sample("2"))
+    samples, memory = read_shards(tmp_path), tmp_path / "digests.sqlite"
+    found = Digests(memory).of(samples)
+    monkeypatch.setattr("recap_eval.data.digests._digest", lambda item: "0" * 64)
+    assert Digests(memory).of(samples) == found
+    memory.write_bytes(b"damaged" * 1000)
+    assert Digests(memory).of(samples) == ["0" * 64] * 2

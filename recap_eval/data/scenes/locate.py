@@ -15,9 +15,9 @@ def scenes_folder(root: Path) -> Path:
     return root if (root / MANIFEST).is_file() else root / FOLDER
 
 
-def present(root: Path) -> bool:
-    """Tell whether a data root holds scenes."""
-    return (scenes_folder(root) / MANIFEST).is_file()
+def missing(root: Path) -> list[str]:
+    """Return what a data root lacks of scenes: nothing, or their manifest."""
+    return [] if (scenes_folder(root) / MANIFEST).is_file() else [f"{FOLDER}/{MANIFEST}"]
 
 
 def labelled(root: Path) -> LabelledImages:

@@ -8,19 +8,9 @@ from typing import Any
 from recap_eval.data.items import CaptionedImages, CaptionPairs, DataId, LabelledImages
 from recap_eval.data.scenes.world import KINDS
 from recap_eval.data.scenes.write import PRESETS, check_manifest
-from recap_eval.data.shards import Sample, fingerprint, read_shards
+from recap_eval.data.shards import Sample, read_shards
 from recap_eval.errors import DataError
-from recap_eval.files import canonical_json
 
-TEMPLATES = (
-    "{}",
-    "a {}",
-    "a photo of a {}",
-    "a picture of a {}",
-    "an image of a {}",
-    "there is a {} in the picture",
-    "a {} on a background",
-)
 CLASSES = [" ".join(kind) for kind in KINDS]
 
 
@@ -55,10 +45,9 @@ def _load(root: Path, split: str) -> tuple[list[Sample], list[dict[str, Any]], d
     return [found[row["key"]] for row in rows], rows, manifest
 
 
-def _source(manifest: dict[str, Any], split: str, samples: list[Sample], texts: list[object]) -> DataId:
-    digest = fingerprint(samples, [canonical_json(text) for text in texts])
+def _source(manifest: dict[str, Any], split: str) -> DataId:
     size = manifest["world"]["size"]
-    return DataId(_world_name(manifest), split, digest, f"drawn scenes of {size} px, a laboratory and not web data")
+    return DataId(_world_name(manifest), split, "", f"drawn scenes of {size} px, a laboratory and not web data")
 
 
 def labelled(root: Path, split: str = "test") -> LabelledImages:
@@ -69,8 +58,7 @@ def labelled(root: Path, split: str = "test") -> LabelledImages:
     """
     samples, rows, manifest = _load(root, split)
     labels = [row["label"] for row in rows]
-    source = _source(manifest, split, samples, list(labels))
-    return LabelledImages(source, list(samples), labels, CLASSES, TEMPLATES)
+    return LabelledImages(_source(manifest, split), list(samples), labels, CLASSES)
 
 
 def captioned(root: Path, column: str, split: str = "test") -> CaptionedImages:
@@ -86,7 +74,7 @@ def captioned(root: Path, column: str, split: str = "test") -> CaptionedImages:
     """
     samples, rows, manifest = _load(root, split)
     captions = [row[column] if isinstance(row[column], list) else [row[column]] for row in rows]
-    return CaptionedImages(_source(manifest, split, samples, list(captions)), list(samples), captions)
+    return CaptionedImages(_source(manifest, split), list(samples), captions)
 
 
 def paired(root: Path, kind: str, split: str = "test") -> CaptionPairs:
@@ -105,5 +93,4 @@ def paired(root: Path, kind: str, split: str = "test") -> CaptionPairs:
     used = [index for index, found in enumerate(pairs) if found]
     flat = [(new, pair["positive"], pair["negative"]) for new, old in enumerate(used) for pair in pairs[old]]
     images = [samples[index] for index in used]
-    source = _source(manifest, split, images, [pairs[index] for index in used])
-    return CaptionPairs(source, list(images), flat)
+    return CaptionPairs(_source(manifest, split), list(images), flat, [kind] * len(flat))

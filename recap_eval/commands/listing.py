@@ -1,0 +1,47 @@
+"""`recap-eval list`: what can be named, what of its data is here, and how to get the rest."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from recap_eval.data.root import default_root
+from recap_eval.registry import choose_tasks, suites
+from recap_eval.tasks.catalog import load_catalog
+
+
+def list_names(args: argparse.Namespace) -> int:
+    """Print models, or tasks with what is missing of their data."""
+    return _models(args) if args.what == "models" else _tasks(args)
+
+
+def _models(args: argparse.Namespace) -> int:
+    from recap_eval.models.open_clip import list_names as open_clip_names
+
+    names = open_clip_names()
+    print(json.dumps(names) if args.json else "\n".join(names))
+    if not args.json:
+        print("also: a folder (our artifacts, or open_clip's local form), and hf-hub:ORG/NAME", file=sys.stderr)
+    return 0
+
+
+def _tasks(args: argparse.Namespace) -> int:
+    root = args.data or default_root()
+    rows = [(task, task.missing(root)) for task in choose_tasks(None, root)]
+    if args.json:
+        facts = [
+            {"name": task.name, "kind": task.kind, "version": task.version, "present": not absent, "missing": absent}
+            | {"suites": task.row.suites, "summary": task.summary, "get": task.row.get, "fetch": task.row.fetch}
+            for task, absent in rows
+        ]
+        print(json.dumps(facts))
+        return 0
+    for task, absent in rows:
+        print(f"{task.name:<24} {task.kind:<10} {'missing' if absent else 'present':<8} {task.summary}")
+    print(*(f"suite {name}: {', '.join(names)}" for name, names in suites(load_catalog(root)).items()), sep="\n")
+    if lacking := [(task, absent) for task, absent in rows if absent]:
+        print(f"\nData root: {root}. What is missing, and how to get it:", file=sys.stderr)
+        for task, absent in lacking:
+            print(f"  {task.name}: {', '.join(absent)}\n    {task.row.get}", file=sys.stderr)
+    return 0
