@@ -36,6 +36,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON, for machines")
 
 
+def warn(text: str) -> None:
+    """Tell something that the user should know and that stops nothing."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
 def progress_bar(total: int, what: str, unit: str, **options: Any) -> Any:
     """Return a progress bar with rate and remaining time on standard error.
 

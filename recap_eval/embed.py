@@ -1,12 +1,15 @@
-"""Images and texts to unit embeddings: decoding, batching, and each distinct thing only once.
+"""Images and texts to unit embeddings: decoding, batching, precision of scores, and each distinct thing only once.
 
-An `Embedder` lives as long as one model is measured, so tasks on the same images share one pass over them.
+An `Embedder` lives as long as one model is measured, so tasks on the same images share one pass over them; a store on disk
+shares them between runs (store.py).
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +18,14 @@ from recap_eval.data.digests import Digests
 from recap_eval.data.items import ImageItem
 from recap_eval.errors import DataError
 from recap_eval.models.base import DualEncoder
+from recap_eval.store import NoStore, Store, part_of
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
-
 
 MANY = 16  # so many different texts are not all made of unknown words
+TOKENS = 77  # `batch_size` texts of so many tokens fill a forward pass; of shorter ones, more
+AHEAD = 3  # batches prepared while a GPU works; on a CPU decoding ahead only takes cores from the model
 
 
 @dataclass(frozen=True)
@@ -55,39 +59,33 @@ class TextEmbeddings:
         return self.vectors[self.row]
 
 
-def decode_image(payload: bytes, where: str) -> Image:
-    """Decode an image to RGB.
-
-    Raises:
-        DataError: It is not a whole image; the message names it.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        return Image.open(io.BytesIO(payload)).convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{where} is not a readable image ({error}).", "Replace it, or count and leave out bad images: --skip-bad"
-        ) from error
-
-
 class Embedder:
     """Embeds with one model, remembering what it has embedded.
 
     Args:
         model: The model.
-        batch_size: Images, or texts, per forward pass.
+        batch_size: Images per forward pass; texts of full length per forward pass, more of shorter ones.
         skip_bad: Leave out images that cannot be decoded, and record them in `bad`, instead of stopping.
         progress: Show a progress bar.
+        store: Where embeddings are kept between runs.
+        digests: What remembers the images' digests.
     """
 
-    def __init__(self, model: DualEncoder, batch_size: int = 64, skip_bad: bool = False, progress: bool = True) -> None:
+    def __init__(
+        self,
+        model: DualEncoder,
+        batch_size: int = 64,
+        skip_bad: bool = False,
+        progress: bool = True,
+        store: Store | NoStore | None = None,
+        digests: Digests | None = None,
+    ) -> None:
         self.model, self.batch_size, self.skip_bad, self.progress = model, batch_size, skip_bad, progress
         self.bad: dict[str, str] = {}
-        self.digests = Digests(progress=progress)
-        self._images: dict[str, torch.Tensor] = {}
+        self.digests = digests or Digests(progress=progress)
+        self._store = store or NoStore()
         self._unreadable: dict[str, str] = {}
-        self._texts: dict[str, torch.Tensor] = {}
+        self._lengths: dict[str, int] = {}
 
     def images(self, items: Sequence[ImageItem]) -> ImageEmbeddings:
         """Embed images.
@@ -95,76 +93,128 @@ class Embedder:
         Raises:
             DataError: An image is unreadable and `skip_bad` is off; or the model's embeddings are not finite or constant.
         """
-        import torch
-
         digests = self.digests.of(items)
-        known = self._images.keys() | self._unreadable.keys()
-        self._embed_images(
-            [(digest, item) for digest, item in dict(zip(digests, items, strict=True)).items() if digest not in known]
-        )
+        self._embed_images(dict(zip(digests, items, strict=True)))
         lost = {item.where: digest for item, digest in zip(items, digests, strict=True) if digest in self._unreadable}
         self.bad |= {where: self._unreadable[digest] for where, digest in lost.items()}
-        kept = [i for i, digest in enumerate(digests) if digest in self._images]
+        kept = [i for i, digest in enumerate(digests) if digest not in self._unreadable]
         if not kept:
             raise DataError(f"None of {len(items)} images can be read.", f"The first: {next(iter(self.bad), 'none given')}")
-        vectors = torch.stack([self._images[digests[i]] for i in kept])
+        vectors = self._store.rows("images", [digests[i] for i in kept])
         _check_spread(vectors, len({digests[i] for i in kept}), self.model.id.name, "images")
         return ImageEmbeddings(vectors, kept)
 
-    def _embed_images(self, todo: list[tuple[str, ImageItem]]) -> None:
+    def texts(self, texts: Sequence[str]) -> TextEmbeddings:
+        """Embed texts, each distinct one once, batched by length so that little padding is computed.
+
+        Raises:
+            DataError: The model's embeddings are not finite, or it embeds many texts alike.
+        """
         import torch
 
-        with self._bar(len(todo), "images") as bar:
-            for start in range(0, len(todo), self.batch_size):
-                ready = [(digest, self._pixels(digest, item)) for digest, item in todo[start : start + self.batch_size]]
-                good = [(digest, pixels) for digest, pixels in ready if pixels is not None]
-                if good:
-                    batch = torch.stack([pixels for _, pixels in good]).to(self.model.device)
-                    vectors = _unit(self.model.encode_images(batch), self.model.id.name)
-                    self._images.update(zip([digest for digest, _ in good], vectors, strict=True))
-                bar.update(len(ready))
+        distinct = list(dict.fromkeys(texts))
+        self._embed_texts(distinct)
+        row = {text: i for i, text in enumerate(distinct)}
+        vectors = self._store.rows("texts", distinct)
+        if len(distinct) >= MANY:
+            _check_spread(vectors, len(distinct), self.model.id.name, "texts")
+        return TextEmbeddings(vectors, torch.tensor([row[text] for text in texts]))
 
-    def _pixels(self, digest: str, item: ImageItem) -> torch.Tensor | None:
+    def fill(self, items: Sequence[ImageItem], texts: Sequence[str], shard: tuple[int, int]) -> None:
+        """Embed one part of images and texts into the store, for a run that scores them all later.
+
+        Args:
+            items: All images.
+            texts: All texts.
+            shard: Which part of how many, from 0: each image and text belongs to one, by its content.
+        """
+        digests = self.digests.of(items)
+        self._embed_images({d: item for d, item in zip(digests, items, strict=True) if part_of(d, shard[1]) == shard[0]})
+        self._embed_texts([text for text in dict.fromkeys(texts) if part_of(text, shard[1]) == shard[0]])
+
+    def _embed_images(self, wanted: dict[str, ImageItem]) -> None:
+        known = self._store.known("images", list(wanted))
+        todo = [(digest, item) for digest, item in wanted.items() if digest not in known and digest not in self._unreadable]
+        with self._bar(len(todo), "images") as bar:
+            for digests, images in self._prepared(todo):
+                good = [(digest, image) for digest, image in zip(digests, images, strict=True) if image is not None]
+                if good:
+                    batch = self.model.pixels.batch([image for _, image in good], self.model.device)
+                    vectors = _unit(self.model.encode_images(batch), self.model.id.name)
+                    self._store.add("images", [digest for digest, _ in good], vectors)
+                bar.update(len(digests))
+        self._store.flush()
+
+    def _prepared(self, todo: list[tuple[str, ImageItem]]) -> Iterator[tuple[list[str], list[Any]]]:
+        """Yield batches of decoded images; on a GPU some batches ahead of the model."""
+        ahead = AHEAD if self.model.device != "cpu" else 0
+        waiting: deque[tuple[list[str], list[Future[Any]]]] = deque()
+        with ThreadPoolExecutor(_workers(self.model.device)) as pool:
+            try:
+                for start in range(0, len(todo), self.batch_size):
+                    part = todo[start : start + self.batch_size]
+                    waiting.append(([digest for digest, _ in part], [pool.submit(self._load, *pair) for pair in part]))
+                    if len(waiting) > ahead:
+                        yield _result(waiting.popleft())
+                while waiting:
+                    yield _result(waiting.popleft())
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _load(self, digest: str, item: ImageItem) -> Any:
         try:
-            return self.model.preprocess(decode_image(item.read_image(), item.where))
+            return self.model.pixels.load(item.read_image(), item.where, item.box)
         except DataError as error:
             if not self.skip_bad:
                 raise
             self._unreadable[digest] = error.what
             return None
 
-    def texts(self, texts: Sequence[str]) -> TextEmbeddings:
-        """Embed texts, each distinct one once, batched by length so that little padding is computed.
-
-        Raises:
-            DataError: The model's embeddings are not finite.
-        """
-        import torch
-
-        distinct = list(dict.fromkeys(texts))
-        todo = [text for text in distinct if text not in self._texts]
-        if todo:
-            lengths = self.model.lengths(todo)
-            todo = [text for _, text in sorted(zip(lengths, todo, strict=True))]
+    def _embed_texts(self, distinct: list[str]) -> None:
+        known = self._store.known("texts", distinct)
+        todo = [text for text in distinct if text not in known]
+        lengths = dict(zip(todo, self.lengths(todo), strict=True))
+        todo.sort(key=lambda text: (lengths[text], text))
         with self._bar(len(todo), "texts") as bar:
-            for start in range(0, len(todo), self.batch_size):
-                batch = todo[start : start + self.batch_size]
-                tokens = self.model.tokenize(batch).to(self.model.device)
-                self._texts.update(zip(batch, _unit(self.model.encode_texts(tokens), self.model.id.name), strict=True))
+            start = 0
+            while start < len(todo):
+                batch = todo[start : start + self._texts_a_pass(lengths[todo[start]])]
+                self._store.add("texts", batch, _unit(self.model.encode_texts(batch), self.model.id.name))
                 bar.update(len(batch))
-        row = {text: i for i, text in enumerate(distinct)}
-        vectors = torch.stack([self._texts[text] for text in distinct])
-        if len(distinct) >= MANY:
-            _check_spread(vectors, len(distinct), self.model.id.name, "texts")
-        return TextEmbeddings(vectors, torch.tensor([row[text] for text in texts]))
+                start += len(batch)
+        self._store.flush()
+
+    def _texts_a_pass(self, shortest: int) -> int:
+        """Return how many texts fill a forward pass: more of short ones, in a tower that can leave out their padding."""
+        if not self.model.trims:
+            return self.batch_size
+        return max(self.batch_size, self.batch_size * TOKENS // (shortest + 2))
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has uncut, special ones included."""
+        todo = [text for text in dict.fromkeys(texts) if text not in self._lengths]
+        if todo:
+            self._lengths.update(zip(todo, self.model.lengths(todo), strict=True))
+        return [self._lengths[text] for text in texts]
 
     def truncated_share(self, texts: Sequence[str]) -> float:
         """Return the share of texts that are longer than the model's context, and so were cut."""
-        lengths = self.model.lengths(list(texts))
+        lengths = self.lengths(texts)
         return sum(length > self.model.context_length for length in lengths) / max(1, len(lengths))
 
     def _bar(self, total: int, what: str) -> Any:
         return progress_bar(total, f"  {what}", "it", disable=not self.progress or total == 0)
+
+
+def _workers(device: str) -> int:
+    import torch
+
+    return torch.get_num_threads() if device == "cpu" else max(1, len(os.sched_getaffinity(0)))
+
+
+def _result(waiting: tuple[list[str], list[Future[Any]]]) -> tuple[list[str], list[Any]]:
+    digests, futures = waiting
+    return digests, [future.result() for future in futures]
 
 
 def _unit(features: torch.Tensor, name: str) -> torch.Tensor:

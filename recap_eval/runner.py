@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from recap_eval.data.digests import fingerprint
+from recap_eval.data.digests import Digests, fingerprint
 from recap_eval.data.items import AnyData, DataId
 from recap_eval.embed import Embedder
 from recap_eval.errors import DataError
@@ -16,6 +16,7 @@ from recap_eval.files import digest_file
 from recap_eval.models.base import DualEncoder
 from recap_eval.provenance import run_record
 from recap_eval.results import Result, identity, new_record, read_result, result_path, settings_of, write_result
+from recap_eval.store import Store, evict
 from recap_eval.tasks.base import Task
 from recap_eval.tasks.catalog import incomplete
 
@@ -30,8 +31,10 @@ class Options:
         batch_size: Images or texts per forward pass.
         limit: Measure the first so many images only; the results are marked partial.
         skip_bad: Leave out unreadable images, counted, instead of stopping.
-        force: Measure again what is measured already.
+        force: Measure again what is measured already; embeddings that are kept are still used.
         progress: Show progress on standard error.
+        cache: Folder in which embeddings and digests are kept between runs, or None.
+        cache_limit: Bytes that embeddings may take there.
     """
 
     out: Path
@@ -41,6 +44,8 @@ class Options:
     skip_bad: bool = False
     force: bool = False
     progress: bool = True
+    cache: Path | None = None
+    cache_limit: int = 20 << 30
 
 
 @dataclass
@@ -70,7 +75,7 @@ def measure(model: DualEncoder, tasks: list[Task], options: Options) -> Outcome:
         Results found or made, and what failed; a `DataError` in one task leaves the others running.
     """
     outcome = Outcome()
-    embedder = Embedder(model, options.batch_size, options.skip_bad, options.progress)
+    embedder = make_embedder(model, options)
     for task in tasks:
         try:
             result, fresh = _measure_task(embedder, task, options)
@@ -82,6 +87,43 @@ def measure(model: DualEncoder, tasks: list[Task], options: Options) -> Outcome:
         if not fresh:
             outcome.skipped.append(task.name)
         _say(options, _line(task, result, fresh))
+    return outcome
+
+
+def make_embedder(model: DualEncoder, options: Options) -> Embedder:
+    """Return an embedder that keeps what it made, if there is a cache."""
+    store = memory = None
+    if options.cache is not None:
+        for folder in evict(options.cache, options.cache_limit):
+            _say(options, f"  cache: embeddings {folder} made room (--cache-limit)")
+        store, memory = Store(options.cache, model.id), options.cache / "digests.sqlite"
+    digests = Digests(memory, options.progress)
+    return Embedder(model, options.batch_size, options.skip_bad, options.progress, store, digests)
+
+
+def fill(model: DualEncoder, tasks: list[Task], options: Options, shard: tuple[int, int]) -> Outcome:
+    """Embed one part of the tasks' images and texts into the cache; a run without a part then finds them all there.
+
+    Args:
+        model: The model.
+        tasks: The tasks.
+        options: How.
+        shard: Which part of how many, from 0.
+
+    Returns:
+        No results; a `DataError` in one task leaves the others running.
+    """
+    outcome = Outcome()
+    embedder = make_embedder(model, options)
+    for task in tasks:
+        try:
+            data = task.load(options.data)
+            data = data if options.limit is None else data.first(options.limit)
+            embedder.fill(data.images, data.texts(), shard)
+        except DataError as error:
+            outcome.failed[task.name] = error
+            continue
+        _say(options, f"  {task.name}: part {shard[0] + 1} of {shard[1]} is embedded")
     return outcome
 
 

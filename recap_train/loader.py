@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recap_eval.data.shards import Sample
-from recap_eval.embed import decode_image
 from recap_eval.errors import DataError
 from recap_eval.hashrand import Draws, text_key
+from recap_eval.models.pixels import decode_image
 from recap_train.mixing import MixCount
 from recap_train.plan import Plan
 

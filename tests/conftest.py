@@ -2,11 +2,13 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["RECAP_CACHE"] = tempfile.mkdtemp(prefix="recap-test-cache-")
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest

@@ -7,6 +7,7 @@ import torch
 from recap_eval.data.items import ImageItem
 from recap_eval.data.scenes.world import COLOURS, SHAPES
 from recap_eval.models.base import ModelId
+from recap_eval.models.pixels import OpaquePixels
 
 
 class Oracle:
@@ -17,10 +18,12 @@ class Oracle:
 
     device = "cpu"
     context_length = 8
+    trims = False
 
     def __init__(self, texts: list[str], dim: int = 256, name: str = "oracle") -> None:
         self.texts, self.dim = texts, dim
         self.id = ModelId(name, f"rev-{name}")
+        self.pixels = OpaquePixels(self.preprocess)
         self.image_batches: list[int] = []
         self.text_batches: list[int] = []
 
@@ -36,17 +39,9 @@ class Oracle:
         self.image_batches.append(len(pixels))
         return torch.stack([self._vector(self.texts[int(p)]) for p in pixels.flatten()])
 
-    def tokenize(self, texts):
-        return torch.tensor([[self._index(text)] for text in texts])
-
-    def _index(self, text):
-        if text not in self.texts:
-            self.texts.append(text)
-        return self.texts.index(text)
-
-    def encode_texts(self, tokens):
-        self.text_batches.append(len(tokens))
-        return torch.stack([self._vector(self.texts[int(t)]) for t in tokens.flatten()])
+    def encode_texts(self, texts):
+        self.text_batches.append(len(texts))
+        return torch.stack([self._vector(text) for text in texts])
 
     def lengths(self, texts):
         return [len(text.split()) for text in texts]

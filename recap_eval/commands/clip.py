@@ -6,11 +6,16 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from recap_eval.data.root import default_root, is_chosen
-from recap_eval.errors import DataError
+from recap_eval.data.root import default_cache, default_root, is_chosen
+from recap_eval.errors import DataError, UserError
 from recap_eval.registry import choose_tasks
 from recap_eval.tasks.base import Task
+
+if TYPE_CHECKING:
+    from recap_eval.parallel import Team
+    from recap_eval.runner import Options, Outcome
 
 
 def find_data(args: argparse.Namespace) -> tuple[Path, list[Task], dict[str, DataError]]:
@@ -54,35 +59,86 @@ def evaluate_clip(args: argparse.Namespace) -> int:
     Returns:
         0, or 1 if anything failed.
     """
-    from recap_eval.models.open_clip import best_device, load
-    from recap_eval.runner import Options, Outcome, as_json, measure
+    from recap_eval.parallel import Team
+    from recap_eval.runner import Outcome, as_json
 
     root, tasks, absent = find_data(args)
-    options = Options(args.out, root, args.batch_size, args.limit, args.skip_bad, args.force)
+    options = _options(args, root)
+    team = Team.of(args.shard)
     outcomes: dict[str, Outcome] = {}
     for spec in args.model:
-        print(f"{spec}: {len(tasks)} tasks on {root}", file=sys.stderr)
+        if team.talks:
+            print(f"{spec}: {len(tasks)} tasks on {root}", file=sys.stderr)
         try:
-            outcomes[spec] = measure(load(spec, args.precision, best_device()), tasks, options)
+            outcomes[spec] = _measure_model(args, spec, tasks, options, team)
         except DataError as error:
             if len(args.model) == 1:
                 raise
             outcomes[spec] = Outcome(failed={"(loading)": error})
         outcomes[spec].failed |= absent
     failed = [(spec, name, why) for spec, found in outcomes.items() for name, why in found.failed.items()]
+    if not team.scores:
+        _say_part(team, failed)
+        return 1 if failed else 0
     if args.json:
         print(json.dumps({spec: as_json(found) for spec, found in outcomes.items()}))
     if not args.no_report and any(found.results for found in outcomes.values()):
-        _report_after(args)
+        _report_after(args, {result.task for found in outcomes.values() for result in found.results})
     for spec, name, why in failed:
         print(f"error: {spec}, {name}: {why.what}\n       {why.hint}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _report_after(args: argparse.Namespace) -> None:
-    from recap_eval.report.render import render_board
+def _measure_model(args: argparse.Namespace, spec: str, tasks: list[Task], options: Options, team: Team) -> Outcome:
+    from recap_eval.models.base import Loading
+    from recap_eval.models.loading import load, resolve_device, resolve_precision
+    from recap_eval.runner import Outcome, fill, measure
 
-    rendered = render_board("clip", args.out, args.reports)
-    if not args.json:
-        print(rendered.terminal)
-        print(f"Report: {args.reports / 'clip.md'} and {args.reports / 'clip.html'}")
+    device = resolve_device(args.device or team.device)
+    how = Loading(resolve_precision(args.precision, device), device, args.fast, args.compile)
+    model = load(spec, how)
+    if team.shard is None:
+        return measure(model, tasks, options)
+    part = fill(model, tasks, options, team.shard)
+    team.wait()
+    if not team.scores:
+        return part
+    return measure(model, tasks, options) if not part.failed else Outcome(failed=part.failed)
+
+
+def _options(args: argparse.Namespace, root: Path) -> Options:
+    from recap_eval.runner import Options
+
+    if args.no_cache and (args.shard or args.cache):
+        raise UserError("--no-cache does not go with --shard or --cache.", "Parts of a run meet in the cache: leave one out.")
+    return Options(
+        out=args.out,
+        data=root,
+        batch_size=args.batch_size,
+        limit=args.limit,
+        skip_bad=args.skip_bad,
+        force=args.force,
+        cache=None if args.no_cache else args.cache or default_cache(),
+        cache_limit=int(args.cache_limit * 1e9),
+    )
+
+
+def _say_part(team: Team, failed: list[tuple[str, str, DataError]]) -> None:
+    for spec, name, why in failed:
+        print(f"error: {spec}, {name}: {why.what}\n       {why.hint}", file=sys.stderr)
+    if team.talks and not failed:
+        print("This part is embedded. When all parts are, the same command without --shard gives the figures.", file=sys.stderr)
+
+
+def _report_after(args: argparse.Namespace, measured: set[str]) -> None:
+    """Render the boards that show what was measured."""
+    from recap_eval.leaderboard import load_board
+    from recap_eval.report.render import board_names, render_board
+
+    for name in board_names(args.out):
+        if not measured & {column.task for column in load_board(name, args.out).columns}:
+            continue
+        rendered = render_board(name, args.out, args.reports)
+        if not args.json:
+            print(rendered.terminal)
+            print(f"Report: {args.reports / name}.md and {args.reports / name}.html")

@@ -123,6 +123,10 @@ class LabelledImages:
         """Return the part of the first `n` images."""
         return replace(self, images=self.images[:n], labels=self.labels[:n])
 
+    def texts(self) -> list[str]:
+        """Return all prompts, class by class."""
+        return [template.format(name) for name in self.classes for template in self.templates]
+
     def contents(self) -> list[object]:
         """Return per image what besides the image counts for the fingerprint."""
         return list(self.labels)
@@ -145,6 +149,10 @@ class CaptionedImages:
     def first(self, n: int) -> CaptionedImages:
         """Return the part of the first `n` images."""
         return replace(self, images=self.images[:n], captions=self.captions[:n])
+
+    def texts(self) -> list[str]:
+        """Return all captions."""
+        return [caption for captions in self.captions for caption in captions]
 
     def contents(self) -> list[object]:
         """Return per image what besides the image counts for the fingerprint."""
@@ -172,6 +180,10 @@ class CaptionPairs:
         kept = [i for i, row in enumerate(self.rows) if row[0] < n]
         groups = [self.groups[i] for i in kept] if self.groups else []
         return replace(self, images=self.images[:n], rows=[self.rows[i] for i in kept], groups=groups)
+
+    def texts(self) -> list[str]:
+        """Return all captions."""
+        return [text for _, true, false in self.rows for text in (true, false)]
 
     def contents(self) -> list[object]:
         """Return per image what besides the image counts for the fingerprint."""
@@ -203,9 +215,13 @@ class CaptionQuads:
         rows = n // 2
         return replace(self, images=self.images[: 2 * rows], captions=self.captions[:rows], groups=self.groups[:rows])
 
+    def texts(self) -> list[str]:
+        """Return all captions."""
+        return [text for pair in self.captions for text in pair]
+
     def contents(self) -> list[object]:
         """Return per image what besides the image counts for the fingerprint."""
-        return [text for pair in self.captions for text in pair]
+        return list(self.texts())
 
 
 AnyData = LabelledImages | CaptionedImages | CaptionPairs | CaptionQuads

@@ -11,7 +11,12 @@ def is_chosen() -> bool:
     return bool(os.environ.get("RECAP_DATA"))
 
 
+def default_cache() -> Path:
+    """Return where embeddings and digests are kept between runs: $RECAP_CACHE, or a folder in the user's cache."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("RECAP_CACHE") or home / "recap").expanduser()
+
+
 def default_root() -> Path:
-    """Return the data root: $RECAP_DATA, or a folder in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("RECAP_DATA") or cache / "recap").expanduser()
+    """Return the data root: $RECAP_DATA, or the cache."""
+    return Path(os.environ["RECAP_DATA"]).expanduser() if is_chosen() else default_cache()

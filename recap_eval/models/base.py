@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
+
+    from recap_eval.models.pixels import Pixels
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,13 @@ class DualEncoder(Protocol):
 
     id: ModelId
     device: str
+    pixels: Pixels
 
-    def preprocess(self, image: Image) -> torch.Tensor:
-        """Return one RGB image as a (C, H, W) float tensor, as this model was trained to see it."""
+    def encode_images(self, batch: Any) -> torch.Tensor:
+        """Embed a batch that `pixels` made: (B, D) features, need not be normalised."""
 
-    def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Embed (B, C, H, W) preprocessed images: (B, D) features, need not be normalised."""
-
-    def tokenize(self, texts: list[str]) -> torch.Tensor:
-        """Return (B, L) token ids, cut at the model's context length."""
-
-    def encode_texts(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Embed (B, L) token ids: (B, D) features, need not be normalised."""
+    def encode_texts(self, texts: list[str]) -> torch.Tensor:
+        """Embed (B) texts, cut at the model's context length: (B, D) features, need not be normalised."""
 
     def lengths(self, texts: list[str]) -> list[int]:
         """Return how many tokens each text has uncut, special ones included."""
@@ -51,3 +47,24 @@ class DualEncoder(Protocol):
     @property
     def context_length(self) -> int:
         """Tokens a text may have, special ones included."""
+
+    @property
+    def trims(self) -> bool:
+        """True if short texts are encoded without their padding, so that more of them fit a forward pass."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a model is loaded and run.
+
+    Args:
+        precision: "fp32", or "bf16" for towers whose weights are bfloat16; scores are always fp32.
+        device: "cpu" or "cuda".
+        fast: Resize images in integers: at most 2 grey levels apart on photographs.
+        compile: Compile the towers with torch.compile.
+    """
+
+    precision: str = "fp32"
+    device: str = "cpu"
+    fast: bool = False
+    compile: bool = False

@@ -20,19 +20,18 @@ if TYPE_CHECKING:
     from recap_eval.tasks.catalog import Row
 
 
-def classifier(embedder: Embedder, classes: list[str], templates: tuple[str, ...]) -> torch.Tensor:
+def classifier(embedder: Embedder, data: LabelledImages) -> torch.Tensor:
     """Return (C, D) unit class embeddings: the mean over templates of unit prompt embeddings, normalised."""
     import torch
 
-    prompts = [template.format(name) for name in classes for template in templates]
-    each = embedder.texts(prompts).each.reshape(len(classes), len(templates), -1)
+    each = embedder.texts(data.texts()).each.reshape(len(data.classes), len(data.templates), -1)
     return torch.nn.functional.normalize(each.mean(dim=1), dim=-1)
 
 
 def score_zero_shot(embedder: Embedder, data: LabelledImages) -> Scores:
     """Return acc1, acc5 and mean per-class recall per image."""
     images = embedder.images(data.images)
-    weights = classifier(embedder, data.classes, data.templates)
+    weights = classifier(embedder, data)
     labels = [_as_tuple(data.labels[i]) for i in images.kept]
     ranks = rank_right_items(images.vectors, weights, Right.of(labels))
     keys = [data.images[i].key for i in images.kept]
@@ -43,8 +42,7 @@ def score_zero_shot(embedder: Embedder, data: LabelledImages) -> Scores:
         "acc5": ItemScores(keys, keys, ranks.hit_at(5)),
         "mpcr": ItemScores(keys, keys, macro_values(top1, [" ".join(map(str, own)) for own in labels])),
     }
-    prompts = [template.format(name) for name in data.classes for template in data.templates]
-    extra = {"tie_share": ranks.tie_share, "truncated_share": embedder.truncated_share(prompts)}
+    extra = {"tie_share": ranks.tie_share, "truncated_share": embedder.truncated_share(data.texts())}
     share = sum(map(len, labels)) / len(labels) / len(data.classes)
     return Scores(found, extra, {"acc1": share, "acc5": min(1.0, 5 * share), "mpcr": share})
 

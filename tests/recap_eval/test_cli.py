@@ -248,6 +248,7 @@ def test_without_data_scenes_are_drawn_into_the_cache(model, tmp_path, monkeypat
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("RECAP_DATA", raising=False)
+    monkeypatch.delenv("RECAP_CACHE")
     monkeypatch.setitem(write.PRESETS, "v1", write.World(n=8, n_eval=16))
     args = build_parser().parse_args(["clip", "--model", str(model)])
     root, tasks, absent = find_data(args)

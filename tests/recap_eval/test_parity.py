@@ -1,11 +1,16 @@
 """The same model and files through CLIP_benchmark, the field's harness: the same figures to the last digit."""
 
+import io
+
+import open_clip
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import top_k_accuracy_score
 
-from recap_eval.embed import Embedder, decode_image
-from recap_eval.models.open_clip import load
+from recap_eval.embed import Embedder
+from recap_eval.models.base import Loading
+from recap_eval.models.loading import load
 from recap_eval.registry import get_task
 
 scenes_zeroshot, scenes_retrieval, scenes_long = map(get_task, ("scenes-zeroshot", "scenes-retrieval", "scenes-long"))
@@ -15,12 +20,14 @@ scenes_zeroshot, scenes_retrieval, scenes_long = map(get_task, ("scenes-zeroshot
 def ours(model):
     found = load(str(model))
     assert found.trims
+    found.folder = model
     return found
 
 
 def batches(ours, images, labels, size=16):
     """A loader as CLIP_benchmark takes it: (pixels, labels or lists of captions)."""
-    pixels = [ours.preprocess(decode_image(item.read_image(), item.where)) for item in images]
+    transform = open_clip.create_model_and_transforms(f"local-dir:{ours.folder}", require_pretrained=True)[2]
+    pixels = [transform(Image.open(io.BytesIO(item.read_image())).convert("RGB")) for item in images]
     return [(torch.stack(pixels[i : i + size]), labels[i : i + size]) for i in range(0, len(pixels), size)]
 
 
@@ -69,6 +76,7 @@ def test_webdataset_reads_our_shards(world):
 
 def test_bf16_towers_stay_close(model, world):
     data = scenes_zeroshot.load(world)
-    full, half = (Embedder(load(str(model), precision), progress=False).images(data.images) for precision in ("fp32", "bf16"))
+    models = [load(str(model), Loading(precision)) for precision in ("fp32", "bf16")]
+    full, half = (Embedder(found, progress=False).images(data.images) for found in models)
     assert (full.vectors * half.vectors).sum(dim=1).min() > 0.999
     assert not torch.equal(full.vectors, half.vectors)

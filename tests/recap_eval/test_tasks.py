@@ -32,7 +32,7 @@ def test_template_ensemble_is_the_normalised_mean_of_unit_prompts():
     from recap_eval.tasks.zero_shot import classifier
 
     found = embedder()
-    weights = classifier(found, CLASSES, ("{}", "a {}"))
+    weights = classifier(found, LabelledImages(SOURCE, [], [], CLASSES, ("{}", "a {}")))
     parts = [torch.nn.functional.normalize(found.model._vector(t), dim=0) for t in ("cat", "a cat")]
     expected = torch.nn.functional.normalize((parts[0] + parts[1]) / 2, dim=0)
     assert torch.allclose(weights[0], expected, atol=1e-6)

@@ -1,0 +1,204 @@
+"""From encoded images to a model's input: decoding and transforms in threads, normalisation once a batch.
+
+The default gives the very pixels of the model's own transform: its own resize and crop on PIL images, its own mean and standard
+deviation, in the same order of operations. The fast way decodes and resizes with torchvision in integers: at most 2 grey levels
+apart on photographs (docs/protocols.md).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from recap_eval.data.items import Box
+from recap_eval.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+JPEG = b"\xff\xd8\xff"
+
+
+def decode_image(payload: bytes, where: str, box: Box | None = None) -> Image:
+    """Decode an image to RGB, or the part of it in `box`.
+
+    Raises:
+        DataError: It is not a whole image; the message names it.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        found = Image.open(io.BytesIO(payload)).convert("RGB")
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{where} is not a readable image ({error}).", "Replace it, or count and leave out bad images: --skip-bad"
+        ) from error
+    return found if box is None else found.crop(box)
+
+
+class Pixels(Protocol):
+    """How encoded images become a model's input."""
+
+    def load(self, payload: bytes, where: str, box: Box | None = None) -> Any:
+        """Return one image, ready to be put into a batch; called from several threads at once.
+
+        Raises:
+            DataError: It is not a whole image.
+        """
+
+    def batch(self, images: Sequence[Any], device: str) -> Any:
+        """Return what the model's `encode_images` takes, on the device."""
+
+
+@dataclass(frozen=True)
+class FastSpec:
+    """A transform that torchvision can do in integers.
+
+    Args:
+        size: Height and width of the result.
+        squash: Resize to the size whatever the shape; else the shortest side to it, then crop the centre.
+        bicubic: Bicubic interpolation; else bilinear.
+    """
+
+    size: tuple[int, int]
+    squash: bool
+    bicubic: bool
+
+
+class TransformPixels:
+    """Resize and crop an image at a time to bytes, normalise a batch at a time.
+
+    Args:
+        steps: What is done to a PIL image before it becomes a tensor.
+        mean: Mean per channel, of values in 0..1.
+        std: Standard deviation per channel.
+        fast: The same transform for torchvision, to use it; None for the exact way.
+    """
+
+    def __init__(
+        self, steps: Callable[[Image], Image], mean: Sequence[float], std: Sequence[float], fast: FastSpec | None = None
+    ) -> None:
+        import torch
+
+        self._steps, self._fast = steps, fast
+        self._mean, self._std = (torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std))
+
+    def load(self, payload: bytes, where: str, box: Box | None = None) -> torch.Tensor:
+        """Return one image as (3, H, W) bytes; see `Pixels.load`."""
+        import numpy as np
+        import torch
+
+        if self._fast is not None and box is None and payload.startswith(JPEG):
+            found = _resized_fast(payload, self._fast)
+            if found is not None:
+                return found
+        return torch.from_numpy(np.array(self._steps(decode_image(payload, where, box)))).permute(2, 0, 1)
+
+    def batch(self, images: Sequence[torch.Tensor], device: str) -> torch.Tensor:
+        """Return (B, 3, H, W) normalised floats: x / 255, minus the mean, by the deviation, as ToTensor and Normalize do."""
+        pixels = _stacked(images)
+        if device != "cpu":
+            pixels = pixels.pin_memory().to(device, non_blocking=True)
+        values = pixels.float().div_(255)
+        return values.sub_(self._mean.to(device)).div_(self._std.to(device))
+
+
+def _stacked(images: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Stack (3, H, W) images into contiguous (B, 3, H, W): of images that lie channels last, by plain copies first."""
+    import torch
+
+    if all(image.permute(1, 2, 0).is_contiguous() for image in images):
+        return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2).contiguous()
+    return torch.stack(list(images))
+
+
+def _resized_fast(payload: bytes, spec: FastSpec) -> torch.Tensor | None:
+    """Decode and resize a JPEG in integers; None where libjpeg does not take it (PIL then decides whether it is bad)."""
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional
+
+    if not payload.rstrip(b"\0").endswith(b"\xff\xd9"):
+        return None  # cut short: libjpeg would fill the rest with grey and not say so
+    try:
+        image = decode_jpeg(torch.frombuffer(bytearray(payload), dtype=torch.uint8), mode=ImageReadMode.RGB)
+    except RuntimeError:
+        return None
+    how = InterpolationMode.BICUBIC if spec.bicubic else InterpolationMode.BILINEAR
+    size = list(spec.size) if spec.squash else [spec.size[0]]  # one number: the shortest side
+    resized = functional.resize(image, size, interpolation=how, antialias=True)
+    whole: torch.Tensor = resized if spec.squash else functional.center_crop(resized, list(spec.size))
+    return whole.contiguous()
+
+
+class OpaquePixels:
+    """A transform that cannot be taken apart: PIL image in, float tensor out."""
+
+    def __init__(self, transform: Callable[[Image], torch.Tensor]) -> None:
+        self._transform = transform
+
+    def load(self, payload: bytes, where: str, box: Box | None = None) -> torch.Tensor:
+        """Return one transformed image; see `Pixels.load`."""
+        return self._transform(decode_image(payload, where, box))
+
+    def batch(self, images: Sequence[torch.Tensor], device: str) -> torch.Tensor:
+        """Return the images stacked, on the device."""
+        import torch
+
+        return torch.stack(list(images)).to(device)
+
+
+class ImagePixels:
+    """No transform: the model takes a list of PIL images."""
+
+    def load(self, payload: bytes, where: str, box: Box | None = None) -> Image:
+        """Return one decoded image; see `Pixels.load`."""
+        return decode_image(payload, where, box)
+
+    def batch(self, images: Sequence[Image], device: str) -> list[Image]:
+        """Return the images."""
+        return list(images)
+
+
+def from_torchvision(transform: Any, fast: bool = False) -> Pixels:
+    """Return the pixels of a torchvision transform that ends in ToTensor and Normalize; of any other, opaque ones.
+
+    Args:
+        transform: The transform, such as open_clip's for evaluation.
+        fast: Resize in integers where the transform is one that torchvision can do so.
+    """
+    from torchvision import transforms
+
+    parts = list(getattr(transform, "transforms", []))
+    if len(parts) < 2 or not isinstance(parts[-1], transforms.Normalize) or "ToTensor" not in type(parts[-2]).__name__:
+        return OpaquePixels(transform)
+    steps, last = transforms.Compose(parts[:-2]), parts[-1]
+    return TransformPixels(steps, _floats(last.mean), _floats(last.std), _fast_spec(parts[:-2]) if fast else None)
+
+
+def _floats(values: Any) -> list[float]:
+    return [float(value) for value in values]
+
+
+def _fast_spec(parts: list[Any]) -> FastSpec | None:
+    """Read a resize (and crop) out of a torchvision transform; None if it is another one."""
+    from torchvision import transforms
+
+    resize = [part for part in parts if isinstance(part, transforms.Resize)]
+    crop = [part for part in parts if isinstance(part, transforms.CenterCrop)]
+    known = len(resize) + len(crop) + sum("Convert" in type(part).__name__ for part in parts) == len(parts)
+    if len(resize) != 1 or len(crop) > 1 or not known:
+        return None
+    size, how = resize[0].size, resize[0].interpolation
+    if how not in (transforms.InterpolationMode.BICUBIC, transforms.InterpolationMode.BILINEAR):
+        return None
+    bicubic = how == transforms.InterpolationMode.BICUBIC
+    if not crop:
+        return FastSpec((int(size[0]), int(size[1])), True, bicubic) if isinstance(size, list | tuple) else None
+    height, width = crop[0].size
+    short = size if isinstance(size, int) else size[0]
+    return FastSpec((height, width), False, bicubic) if short == height == width else None
