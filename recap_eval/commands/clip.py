@@ -63,8 +63,8 @@ def evaluate_clip(args: argparse.Namespace) -> int:
     from recap_eval.runner import Outcome, as_json
 
     root, tasks, absent = find_data(args)
-    options = _options(args, root)
     team = Team.of(args.shard)
+    options = _options(args, root, team)
     outcomes: dict[str, Outcome] = {}
     for spec in args.model:
         if team.talks:
@@ -106,7 +106,7 @@ def _measure_model(args: argparse.Namespace, spec: str, tasks: list[Task], optio
     return measure(model, tasks, options) if not part.failed else Outcome(failed=part.failed)
 
 
-def _options(args: argparse.Namespace, root: Path) -> Options:
+def _options(args: argparse.Namespace, root: Path, team: Team) -> Options:
     from recap_eval.runner import Options
 
     if args.no_cache and (args.shard or args.cache):
@@ -120,6 +120,7 @@ def _options(args: argparse.Namespace, root: Path) -> Options:
         force=args.force,
         cache=None if args.no_cache else args.cache or default_cache(),
         cache_limit=int(args.cache_limit * 1e9),
+        progress=team.talks,
     )
 
 

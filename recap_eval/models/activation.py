@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from recap_eval.models.open_clip import OpenClipModel
 
-SCENES, SURE = 64, 5.0  # drawn scenes looked at; t-value from which the other activation fits better beyond doubt
+SCENES = 64  # drawn scenes looked at
+SURE, GAIN = 5.0, 0.02  # t-value and share of the loss from which the other activation fits better beyond doubt
 
 
 def check_params(name: str, path: Path) -> bool:
@@ -58,7 +59,7 @@ def doubt(model: OpenClipModel) -> str | None:
     _swap(net)
     gain = ours - theirs
     t = float(gain.mean() / (gain.std() / math.sqrt(len(gain)))) if float(gain.std()) > 0 else 0.0
-    if t < SURE or float(theirs.mean()) > 0.9 * math.log(SCENES):
+    if t < SURE or float(gain.mean()) < GAIN * float(ours.mean()) or float(theirs.mean()) > 0.9 * math.log(SCENES):
         return None
     assert isinstance(gain, torch.Tensor)
     return (
@@ -75,7 +76,7 @@ def _losses(model: OpenClipModel) -> torch.Tensor:
     unit = torch.nn.functional.normalize
     images = unit(model.encode_images(pixels), dim=-1)
     texts = unit(model.encode_texts(captions), dim=-1)
-    logits = images @ texts.T * float(model.model.logit_scale.exp())
+    logits = images @ texts.T * float(model.model.logit_scale.detach().exp())
     target = torch.arange(SCENES, device=logits.device)
     return torch.cat(
         [torch.nn.functional.cross_entropy(x, target, reduction="none").cpu() for x in (logits, logits.T)]

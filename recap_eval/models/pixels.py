@@ -1,7 +1,7 @@
 """From encoded images to a model's input: decoding and transforms in threads, normalisation once a batch.
 
 The default gives the very pixels of the model's own transform: its own resize and crop on PIL images, its own mean and standard
-deviation, in the same order of operations. The fast way decodes and resizes with torchvision in integers: at most 2 grey levels
+deviation, in the same order of operations. The fast way resizes with torchvision in integers: at most 2 grey levels
 apart on photographs (docs/protocols.md).
 """
 
@@ -18,8 +18,6 @@ from recap_eval.errors import DataError
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
-
-JPEG = b"\xff\xd8\xff"
 
 
 def decode_image(payload: bytes, where: str, box: Box | None = None) -> Image:
@@ -91,48 +89,36 @@ class TransformPixels:
         import numpy as np
         import torch
 
-        if self._fast is not None and box is None and payload.startswith(JPEG):
-            found = _resized_fast(payload, self._fast)
-            if found is not None:
-                return found
-        return torch.from_numpy(np.array(self._steps(decode_image(payload, where, box)))).permute(2, 0, 1)
+        image = decode_image(payload, where, box)
+        if self._fast is not None:
+            return _resized_fast(image, self._fast)
+        return torch.from_numpy(np.array(self._steps(image))).permute(2, 0, 1)
 
     def batch(self, images: Sequence[torch.Tensor], device: str) -> torch.Tensor:
         """Return (B, 3, H, W) normalised floats: x / 255, minus the mean, by the deviation, as ToTensor and Normalize do."""
-        pixels = _stacked(images)
-        if device != "cpu":
-            pixels = pixels.pin_memory().to(device, non_blocking=True)
-        values = pixels.float().div_(255)
+        import torch
+
+        pixels = torch.stack([image.permute(1, 2, 0) for image in images])  # plain copies: images lie channels last
+        if device == "cpu":
+            values = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
+        else:
+            values = pixels.pin_memory().to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
         return values.sub_(self._mean.to(device)).div_(self._std.to(device))
 
 
-def _stacked(images: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Stack (3, H, W) images into contiguous (B, 3, H, W): of images that lie channels last, by plain copies first."""
+def _resized_fast(image: Image, spec: FastSpec) -> torch.Tensor:
+    """Resize (and crop) in integers: (3, H, W) bytes."""
+    import numpy as np
     import torch
-
-    if all(image.permute(1, 2, 0).is_contiguous() for image in images):
-        return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2).contiguous()
-    return torch.stack(list(images))
-
-
-def _resized_fast(payload: bytes, spec: FastSpec) -> torch.Tensor | None:
-    """Decode and resize a JPEG in integers; None where libjpeg does not take it (PIL then decides whether it is bad)."""
-    import torch
-    from torchvision.io import ImageReadMode, decode_jpeg
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import functional
 
-    if not payload.rstrip(b"\0").endswith(b"\xff\xd9"):
-        return None  # cut short: libjpeg would fill the rest with grey and not say so
-    try:
-        image = decode_jpeg(torch.frombuffer(bytearray(payload), dtype=torch.uint8), mode=ImageReadMode.RGB)
-    except RuntimeError:
-        return None
     how = InterpolationMode.BICUBIC if spec.bicubic else InterpolationMode.BILINEAR
     size = list(spec.size) if spec.squash else [spec.size[0]]  # one number: the shortest side
-    resized = functional.resize(image, size, interpolation=how, antialias=True)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    resized = functional.resize(pixels, size, interpolation=how, antialias=True)
     whole: torch.Tensor = resized if spec.squash else functional.center_crop(resized, list(spec.size))
-    return whole.contiguous()
+    return whole
 
 
 class OpaquePixels:
