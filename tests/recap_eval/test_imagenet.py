@@ -13,17 +13,10 @@ from recap_eval.errors import DataError
 from recap_eval.registry import choose_tasks
 
 PEER = Path(find_spec("clip_benchmark").submodule_search_locations[0]) / "datasets"
-VAL = [
-    "n01440764/ILSVRC2012_val_00000293.JPEG",
-    "n01440764/ILSVRC2012_val_00002138.JPEG",
-    "n04254120/ILSVRC2012_val_00000009.JPEG",
-]
-TABLE = """ImageId,PredictionString
-ILSVRC2012_val_00000009,n04254120 85 1 499 272
-ILSVRC2012_val_00002138,n01440764 1 1 2 2 n01440764 3 3 4 4
-ILSVRC2012_val_00000293,n01440764 111 108 432 342
-ILSVRC2012_val_00000001,n01751748 111 108 432 342
-"""
+VAL = [f"n01440764/ILSVRC2012_val_{n:08d}.JPEG" for n in (293, 2138, 3014, 6697)]
+VAL += [f"n04254120/ILSVRC2012_val_{n:08d}.JPEG" for n in (9, 1000, 4000)]
+ROWS = [f"{name[10:-5]},{name[:9]} 85 1 499 272 {name[:9]} 1 1 2 2" for name in reversed(VAL)]
+TABLE = "\n".join(["ImageId,PredictionString", *ROWS, "ILSVRC2012_val_00000001,n01751748 111 108 432 342", ""])
 
 
 def peer_lists():
@@ -65,7 +58,7 @@ def test_both_layouts_of_the_validation_set_are_the_same_data(tmp_path, val):
     (tmp_path / "flat/imagenet" / imagenet.SOLUTION).write_text(TABLE)
     found = [load("imagenet1k", tmp_path / place) for place in ("sorted", "flat")]
     for data in found:
-        assert [image.key for image in data.images] == VAL and data.labels == [0, 0, 804]
+        assert [image.key for image in data.images] == VAL and data.labels == [0] * 4 + [804] * 3
         assert data.classes[0] == "tench" and data.classes[804] == "soap dispenser" and len(data.classes) == 1000
         assert data.source.name == "ImageNet-1K" and len(data.templates) == 80 and data.settings == {}
     prints = [fingerprint([i.key for i in d.images], Digests().of(d.images), d.contents()) for d in found]
@@ -86,7 +79,7 @@ def test_a_part_of_imagenet_is_a_partial_result(tmp_path):
 
     lay_out(tmp_path / "imagenet/val", VAL)
     (task,) = choose_tasks("imagenet1k", tmp_path)
-    assert incomplete(task.row, task.load(tmp_path)) == "3 images instead of 50,000"
+    assert incomplete(task.row, task.load(tmp_path)) == "7 images instead of 50,000"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +94,7 @@ def test_a_part_of_imagenet_is_a_partial_result(tmp_path):
         (["val/ILSVRC2012_val_00000002.JPEG"], TABLE, r"no answer for ILSVRC2012_val_00000002.JPEG \(1 such"),
         (["val/ILSVRC2012_val_00000009.JPEG"], TABLE.replace("n04254120", "n00000009"), "'n00000009' is no wnid"),
         (["val/ILSVRC2012_val_00000009.JPEG"], TABLE.replace("ImageId", "image"), "not a table of ImageId.*KeyError"),
-        (["val/ILSVRC2012_val_00000009.JPEG"], TABLE.replace("n04254120 85 1 499 272", ""), "not a table of ImageId"),
+        (["val/ILSVRC2012_val_00000009.JPEG"], TABLE.replace("n04254120 85 1 499 272 n04254120 1 1 2 2", ""), "not a table of ImageId"),
         (["val/ILSVRC2012_val_00000009.JPEG"], "ImageId,PredictionString\nILSVRC2012_val_00000009\n", "not a table of ImageId"),
     ],
 )
