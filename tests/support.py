@@ -1,9 +1,11 @@
 """What tests share that is not a fixture: running our commands, describing small runs."""
 
+import io
 import os
 import resource
 import subprocess
 import sys
+import tarfile
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +30,27 @@ def recap(command: str, *words: object, cwd: Path | None = None, largest_file: i
         preexec_fn=limit,
         timeout=300,
     )
+
+
+def lay_out(place: Path, names: list[str]) -> Path:
+    """Write small images under a folder, the n-th showing n to the encoders of `fakes`."""
+    from fakes import Card
+
+    for number, name in enumerate(names):
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(Card(name, number).read_image())
+    return place
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> Path:
+    """Write an uncompressed tar with these members."""
+    with tarfile.open(path, "w") as tar:
+        for name, payload in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(payload)
+            tar.addfile(info, io.BytesIO(payload))
+    return path
 
 
 def assert_two_line_error(done, code: int, *fragments: str) -> None:

@@ -19,6 +19,7 @@ from recap_eval.data.items import ImageItem, file_stamp
 from recap_eval.errors import DataError, UserError, unknown_name
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+TEXT_SUFFIXES = (".txt", ".json", ".cls")
 
 MANY = 20  # shards that take long enough to read for a progress bar
 
@@ -48,6 +49,7 @@ class Sample(ImageItem):
         suffix: The image's file ending, such as ".jpg".
         meta: The parsed KEY.json, empty if there is none.
         text: The content of KEY.txt, None if there is none.
+        label: The number in KEY.cls, None if there is none.
     """
 
     key: str
@@ -56,6 +58,7 @@ class Sample(ImageItem):
     suffix: str
     meta: dict[str, Any]
     text: str | None
+    label: int | None = None
 
     @property
     def where(self) -> str:  # type: ignore[override]
@@ -116,7 +119,7 @@ def _collect(path: Path) -> dict[str, dict[str, Any]]:
             parts = found.setdefault(key, {})
             if suffix.lower() in IMAGE_SUFFIXES:
                 parts["suffix"], parts["image"] = suffix, Member(info.offset_data, info.size)
-            elif suffix in (".txt", ".json"):
+            elif suffix in TEXT_SUFFIXES:
                 stream = tar.extractfile(info)
                 parts[suffix] = stream.read() if stream else b""
         if path.stat().st_size <= tar.offset:  # a whole tar ends in blocks of zeros; one cut between members looks whole
@@ -124,17 +127,18 @@ def _collect(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def read_shard(path: Path) -> list[Sample]:
+def read_shard(path: Path, whole: bool = False) -> list[Sample]:
     """Index one shard.
 
     Args:
         path: An uncompressed tar.
+        whole: Texts without an image are an error, as they are in a test set.
 
     Returns:
         Its samples in order. Entries without an image are not samples (img2dataset leaves none behind).
 
     Raises:
-        DataError: The tar is corrupt, cut short or empty, or a KEY.json in it is not JSON.
+        DataError: The tar is corrupt, cut short or empty, a KEY.json in it is not JSON, or a KEY.cls is no number.
     """
     try:
         found = _collect(path)
@@ -144,6 +148,8 @@ def read_shard(path: Path) -> list[Sample]:
     samples = []
     for key, parts in found.items():
         if "image" not in parts:
+            if whole and parts:
+                raise DataError(f"{path}:{key} has no image.", f"Images must end in {', '.join(IMAGE_SUFFIXES)}.")
             continue
         if parts["image"].offset + parts["image"].size > size:
             raise DataError(f"{path} is cut short at {key}.", "Download or make the shard again.")
@@ -157,21 +163,31 @@ def _sample(path: Path, key: str, parts: dict[str, Any]) -> Sample:
     try:
         meta = json.loads(parts[".json"]) if ".json" in parts else {}
         text = parts[".txt"].decode() if ".txt" in parts else None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        label = int(parts[".cls"]) if ".cls" in parts else None
+    except ValueError as error:
         raise DataError(f"{path}:{key} has an unreadable text member ({error}).", "Make the shard again.") from error
-    return Sample(key, path, parts["image"], parts["suffix"], meta if isinstance(meta, dict) else {}, text)
+    return Sample(key, path, parts["image"], parts["suffix"], meta if isinstance(meta, dict) else {}, text, label)
 
 
 def read_shards(folder: Path) -> list[Sample]:
-    """Index all shards of a folder.
+    """Index all shards of a folder; see `read_tars`."""
+    return read_tars(list_shards(folder))
+
+
+def read_tars(paths: list[Path], whole: bool = False) -> list[Sample]:
+    """Index shards, in the order given.
+
+    Args:
+        paths: The shards, at least one.
+        whole: Texts without an image are an error.
 
     Raises:
         DataError: A shard is unreadable, or two samples share a key.
     """
-    paths, samples = list_shards(folder), []
-    with progress_bar(len(paths), f"reading {folder}", "shard", disable=len(paths) < MANY) as bar:
+    samples: list[Sample] = []
+    with progress_bar(len(paths), f"reading {paths[0].parent}", "shard", disable=len(paths) < MANY) as bar:
         for path in paths:
-            samples += read_shard(path)
+            samples += read_shard(path, whole)
             bar.update()
     seen: dict[str, Path] = {}
     for sample in samples:

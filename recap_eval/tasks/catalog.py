@@ -10,10 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from recap_eval.data.items import NAMELESS, AnyData, DataId, LabelledImages
+from recap_eval.data.items import (
+    NAMELESS,
+    AnyData,
+    CaptionedImages,
+    CaptionPairs,
+    CaptionQuads,
+    DataId,
+    LabelledImages,
+)
 from recap_eval.errors import DataError, unknown_name
 from recap_eval.tasks.base import Metric, Task
 
@@ -25,6 +34,13 @@ KINDS = {
     "retrieval": ("recap_eval.tasks.retrieval:score_retrieval", "recap_eval.tasks.retrieval:metrics"),
     "pairs": ("recap_eval.tasks.pairs:score_pairs", "recap_eval.tasks.pairs:metrics"),
     "quads": ("recap_eval.tasks.quads:score_quads", "recap_eval.tasks.quads:metrics"),
+}
+
+FORMS: dict[str, type] = {
+    "zero-shot": LabelledImages,
+    "retrieval": CaptionedImages,
+    "pairs": CaptionPairs,
+    "quads": CaptionQuads,
 }
 
 
@@ -137,7 +153,7 @@ def build_task(name: str, row: Row, templates: str = "") -> Task:
         metrics=found,
         settings=settings,
         missing=partial(_missing, row),
-        load=partial(_load, row, prompts),
+        load=partial(_load, replace(row, data=row.data or name), prompts),
         score=partial(_resolve(score), **_score_options(row)),
         row=row,
     )
@@ -157,14 +173,35 @@ def _missing(row: Row, root: Path) -> list[str]:
 
 
 def _load(row: Row, prompts: str, root: Path) -> AnyData:
-    reader: Callable[..., AnyData] = _resolve(row.reader)
-    data = reader(root, **row.options)
+    data = _reader(row, root)(root, **row.options)
+    if not isinstance(data, FORMS[row.kind]):
+        what = f"{row.data} is a task of kind {row.kind!r}, but its reader gives {type(data).__name__}."
+        raise DataError(what, "See docs/tasks.md for the readers of each kind.")
     if data.source == NAMELESS:
         data = replace(data, source=DataId(row.data, row.split, "", row.reference))
-    if isinstance(data, LabelledImages) and prompts:
-        from recap_eval.data.templates import load_templates
+    return _with_templates(data, prompts) if isinstance(data, LabelledImages) else data
 
-        data = replace(data, templates=load_templates(prompts)[1])
+
+def _reader(row: Row, root: Path) -> Callable[..., AnyData]:
+    """Return a row's reader, once it is sure that it takes the row's options: rows are written by users, too."""
+    try:
+        reader: Callable[..., AnyData] = _resolve(row.reader)
+        signature(reader).bind(root, **row.options)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        what = f"{row.data}: reader {row.reader!r} cannot be called with options {row.options} ({error})."
+        raise DataError(what, "See docs/tasks.md for the readers and their options.") from error
+    return reader
+
+
+def _with_templates(data: LabelledImages, prompts: str) -> LabelledImages:
+    """Return the data with the templates named by the row or the user, which go before the data's own."""
+    from recap_eval.data.templates import load_templates
+
+    if prompts:
+        settings = {name: value for name, value in data.settings.items() if name != "templates"}
+        data = replace(data, templates=load_templates(prompts)[1], settings=settings)
+    if not data.templates:
+        raise DataError(f"{data.source.name} brings no templates.", 'Add templates = "openai-80" to its row, or --templates T.')
     return data
 
 
@@ -172,8 +209,6 @@ def size_of(data: AnyData) -> tuple[int, int]:
     """Return how many images a data set has, and how many captions, pairs, quads or classes."""
     if isinstance(data, LabelledImages):
         return len(data.images), len(data.classes)
-    from recap_eval.data.items import CaptionedImages, CaptionPairs
-
     if isinstance(data, CaptionedImages):
         return len(data.images), sum(map(len, data.captions))
     return len(data.images), len(data.rows) if isinstance(data, CaptionPairs) else len(data.captions)

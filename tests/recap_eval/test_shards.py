@@ -1,21 +1,11 @@
-import io
 import json
-import tarfile
 
 import pytest
+from support import write_tar
 
 from recap_eval.data.digests import Digests, fingerprint
 from recap_eval.data.shards import list_shards, read_shard, read_shards, resolve_roles, stated_digests
 from recap_eval.errors import DataError, UserError
-
-
-def write_tar(path, members):
-    with tarfile.open(path, "w") as tar:
-        for name, payload in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(payload)
-            tar.addfile(info, io.BytesIO(payload))
-    return path
 
 
 def sample(key, **meta):
