@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ class Row:
         templates: Set of templates of a zero-shot task, a name of data/templates.py; empty if the data brings its own.
         groups: Breakdown of a pairs task: kinds of rows that get a figure of their own.
         macro_from: Least number of cases of a kind that counts in the macro average of a pairs task; 0 for no such average.
+        macro_without: Kinds that do not count in it.
+        primary: Name of the metric that stands for the task; empty for the first of its kind.
         images: How many images the official set has; 0 if nobody says. Other numbers make a result partial.
         texts: How many captions, pairs or classes it has, likewise.
         suites: Names that stand for several tasks.
@@ -68,6 +71,8 @@ class Row:
     templates: str = ""
     groups: list[str] = field(default_factory=list)
     macro_from: int = 0
+    macro_without: list[str] = field(default_factory=list)
+    primary: str = ""
     images: int = 0
     texts: int = 0
     suites: list[str] = field(default_factory=list)
@@ -128,7 +133,7 @@ def build_task(name: str, row: Row, templates: str = "") -> Task:
         from recap_eval.data.templates import NAMED, load_templates
 
         settings["templates"] = prompts if prompts in NAMED else load_templates(prompts)[0]
-    found: tuple[Metric, ...] = _resolve(metrics)(row)
+    found = _first(name, _resolve(metrics)(row), row.primary)
     return Task(
         name=name,
         version=row.version,
@@ -143,9 +148,16 @@ def build_task(name: str, row: Row, templates: str = "") -> Task:
     )
 
 
+def _first(task: str, metrics: tuple[Metric, ...], primary: str) -> tuple[Metric, ...]:
+    """Return the metrics with the one that stands for the task in front."""
+    if primary and primary not in (known := [metric.name for metric in metrics]):
+        raise DataError(f"Task {task} has no metric {primary!r} to stand for it.", f"It has: {', '.join(known)}.")
+    return tuple(sorted(metrics, key=lambda metric: bool(primary) and metric.name != primary))
+
+
 def _score_options(row: Row) -> dict[str, Any]:
     if row.kind == "pairs":
-        return {"macro_from": row.macro_from, "kinds": row.groups}
+        return {"macro_from": row.macro_from, "kinds": row.groups, "macro_without": row.macro_without}
     return {"kinds": row.groups} if row.kind == "quads" else {}
 
 
@@ -157,8 +169,7 @@ def _missing(row: Row, root: Path) -> list[str]:
 
 
 def _load(row: Row, prompts: str, root: Path) -> AnyData:
-    reader: Callable[..., AnyData] = _resolve(row.reader)
-    data = reader(root, **row.options)
+    data = _reader(row, root)(root, **row.options)
     if data.source == NAMELESS:
         data = replace(data, source=DataId(row.data, row.split, "", row.reference))
     if isinstance(data, LabelledImages) and prompts:
@@ -166,6 +177,17 @@ def _load(row: Row, prompts: str, root: Path) -> AnyData:
 
         data = replace(data, templates=load_templates(prompts)[1])
     return data
+
+
+def _reader(row: Row, root: Path) -> Callable[..., AnyData]:
+    """Return a row's reader; a row of one's own may name a wrong one, or wrong options."""
+    try:
+        reader: Callable[..., AnyData] = _resolve(row.reader)
+        signature(reader).bind(root, **row.options)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        what = f"The reader {row.reader!r} with options {row.options} does not fit: {error}."
+        raise DataError(what, "See docs/tasks.md for the readers and their options.") from error
+    return reader
 
 
 def size_of(data: AnyData) -> tuple[int, int]:
