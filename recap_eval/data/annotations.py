@@ -92,9 +92,7 @@ def first_entries(path: Path, n: int) -> list[object]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not readable text ({error}).", "Get the file again.") from error
     if len(found) < n:
-        raise DataError(
-            f"{path} is not a JSON list of at least {n:,} entries.", f"Get it again: only {len(found):,} can be read."
-        )
+        raise DataError(f"{path} is no JSON list of {n:,} entries: only {len(found):,} can be read.", "Get the file again.")
     return found
 
 
