@@ -147,6 +147,7 @@ def test_broken_and_missing_annotations(coco):
 
 
 def test_a_folder_is_listed_once_and_no_image_opened(coco, monkeypatch):
+    put_json(coco / "coco/dataset_coco.json", {"images": [COCO[0], COCO[2], COCO[3] | {"split": "test"}]})
     listed = []
     real = annotations.os.scandir
     monkeypatch.setattr(annotations.os, "scandir", lambda folder: listed.append(folder) or real(folder))
