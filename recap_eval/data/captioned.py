@@ -90,7 +90,7 @@ def coco_annotations(root: Path, json: str, images: str) -> CaptionedImages:
     Raises:
         DataError: The annotations are of another form (those of boxes, say), or images are absent.
     """
-    from pycocotools.coco import COCO
+    from pycocotools.coco import COCO  # type: ignore[import-untyped]
 
     path = root / json
     document = read_json(path)
