@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,13 @@ class ItemScores:
     values: np.ndarray
     given: list[str | None] | None = None
     rank: np.ndarray | None = None
+
+    def part(self, chosen: Sequence[int]) -> ItemScores:
+        """Return the scores of the items at the places `chosen`."""
+        given = [self.given[i] for i in chosen] if self.given else None
+        rank = None if self.rank is None else self.rank[list(chosen)]
+        items, clusters = [self.items[i] for i in chosen], [self.clusters[i] for i in chosen]
+        return ItemScores(items, clusters, self.values[list(chosen)], given, rank)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ from recap_eval.errors import DataError, unknown_name
 from recap_eval.tasks.base import Metric, Task
 
 CATALOG = Path(__file__).with_name("catalog.toml")
+READERS = "recap_eval.data."  # where readers live
+SEE_READERS = "See docs/tasks.md for the readers and their options."
 OWN = "tasks.toml"  # a user's rows, in the data root
 
 KINDS = {
@@ -63,6 +65,8 @@ class Row:
         templates: Set of templates of a zero-shot task, a name of data/templates.py; empty if the data brings its own.
         groups: Breakdown of a pairs task: kinds of rows that get a figure of their own.
         macro_from: Least number of cases of a kind that counts in the macro average of a pairs task; 0 for no such average.
+        macro_without: Kinds that do not count in it.
+        primary: Name of the metric that stands for the task; empty for the first of its kind.
         images: How many images the official set has; 0 if nobody says. Other numbers make a result partial.
         texts: How many captions, pairs or classes it has, likewise.
         suites: Names that stand for several tasks.
@@ -84,6 +88,8 @@ class Row:
     templates: str = ""
     groups: list[str] = field(default_factory=list)
     macro_from: int = 0
+    macro_without: list[str] = field(default_factory=list)
+    primary: str = ""
     images: int = 0
     texts: int = 0
     suites: list[str] = field(default_factory=list)
@@ -127,6 +133,9 @@ def load_catalog(root: Path | None = None) -> dict[str, Row]:
     mine = read_rows(own)
     if taken := sorted(rows.keys() & mine.keys()):
         raise DataError(f"{own}: {taken[0]} is a shipped task.", "Give yours another name.")
+    for name, row in mine.items():  # a data root may be somebody else's: its table must not name what code to run
+        if foreign := [target for target in (row.reader, row.find) if target and not target.startswith(READERS)]:
+            raise DataError(f"{own}: task {name} names {foreign[0]!r}, which is no reader of ours.", SEE_READERS)
     return rows | mine
 
 
@@ -144,7 +153,7 @@ def build_task(name: str, row: Row, templates: str = "") -> Task:
         from recap_eval.data.templates import NAMED, load_templates
 
         settings["templates"] = prompts if prompts in NAMED else load_templates(prompts)[0]
-    found: tuple[Metric, ...] = _resolve(metrics)(row)
+    found = _first(name, _resolve(metrics)(row), row.primary)
     return Task(
         name=name,
         version=row.version,
@@ -159,9 +168,16 @@ def build_task(name: str, row: Row, templates: str = "") -> Task:
     )
 
 
+def _first(task: str, metrics: tuple[Metric, ...], primary: str) -> tuple[Metric, ...]:
+    """Return the metrics with the one that stands for the task in front."""
+    if primary and primary not in (known := [metric.name for metric in metrics]):
+        raise DataError(f"Task {task} has no metric {primary!r} to stand for it.", f"It has: {', '.join(known)}.")
+    return tuple(sorted(metrics, key=lambda metric: bool(primary) and metric.name != primary))
+
+
 def _score_options(row: Row) -> dict[str, Any]:
     if row.kind == "pairs":
-        return {"macro_from": row.macro_from, "kinds": row.groups}
+        return {"macro_from": row.macro_from, "kinds": row.groups, "macro_without": row.macro_without}
     return {"kinds": row.groups} if row.kind == "quads" else {}
 
 
@@ -189,7 +205,7 @@ def _reader(row: Row, root: Path) -> Callable[..., AnyData]:
         signature(reader).bind(root, **row.options)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         what = f"{row.data}: reader {row.reader!r} cannot be called with options {row.options} ({error})."
-        raise DataError(what, "See docs/tasks.md for the readers and their options.") from error
+        raise DataError(what, SEE_READERS) from error
     return reader
 
 

@@ -13,13 +13,17 @@ from recap_eval.metrics.macro import macro_values
 from recap_eval.tasks.base import ItemScores, Metric, Scores
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from recap_eval.embed import Embedder
     from recap_eval.tasks.catalog import Row
 
 
-def score_pairs(embedder: Embedder, data: CaptionPairs, macro_from: int = 0, kinds: Sequence[str] = ()) -> Scores:
+def score_pairs(
+    embedder: Embedder,
+    data: CaptionPairs,
+    macro_from: int = 0,
+    kinds: Sequence[str] = (),
+    macro_without: Sequence[str] = (),
+) -> Scores:
     """Return per pair whether the true caption is closer to the image; half at a tie.
 
     Args:
@@ -27,6 +31,7 @@ def score_pairs(embedder: Embedder, data: CaptionPairs, macro_from: int = 0, kin
         data: The pairs.
         macro_from: Least number of cases of a kind that counts in the macro average; 0 for none.
         kinds: Kinds of pairs that get a figure of their own.
+        macro_without: Kinds that do not count in the macro average, if the data has them.
 
     Raises:
         DataError: A kind has no case, or none has enough for the macro average.
@@ -49,25 +54,17 @@ def score_pairs(embedder: Embedder, data: CaptionPairs, macro_from: int = 0, kin
     groups = np.asarray([data.groups[number] for number in kept] if data.groups else [""] * len(kept))
     if absent := [kind for kind in kinds if kind not in groups]:
         raise DataError(f"No pair is of kind {absent[0]!r}.", "Measure the whole data set, without --limit.")
-    found = {"acc": whole} | {f"acc:{kind}": _part(whole, groups == kind) for kind in kinds}
+    found = {"acc": whole} | {f"acc:{kind}": whole.part(np.flatnonzero(groups == kind).tolist()) for kind in kinds}
     if macro_from:
         names, sizes = np.unique(groups, return_counts=True)
-        counted = np.isin(groups, names[sizes >= macro_from])
-        if not counted.any():
+        enough = (sizes >= macro_from) & ~np.isin(names, list(macro_without))
+        if not enough.any():
             raise DataError(f"No kind of pair has {macro_from} cases.", "Measure the whole data set, without --limit.")
-        part = _part(whole, counted)
+        counted = np.flatnonzero(np.isin(groups, names[enough])).tolist()
+        part = whole.part(counted)
         found["macro"] = replace(part, values=macro_values(part.values, groups[counted].tolist()), given=None)
-        extra["macro_kinds"] = float((sizes >= macro_from).sum())
+        extra["macro_kinds"] = float(enough.sum())
     return Scores(found, extra)
-
-
-def _part(whole: ItemScores, mask: np.ndarray) -> ItemScores:
-    """Return the items of a mask."""
-    import numpy as np
-
-    chosen = np.flatnonzero(mask).tolist()
-    given = [whole.given[i] for i in chosen] if whole.given else None
-    return ItemScores([whole.items[i] for i in chosen], [whole.clusters[i] for i in chosen], whole.values[mask], given)
 
 
 def metrics(row: Row) -> tuple[Metric, ...]:
