@@ -29,29 +29,32 @@ def fetch_data(args: argparse.Namespace) -> int:
     table, rows = read_sources(), load_catalog(root)
     if not args.names:
         return _list(table, root, args.json)
-    names, tasks = _wanted(args.names, table, rows)
+    names, tasks = _wanted(args.names, table, rows, root)
     outcome = _fetch_all([table[name] for name in names], root, args.keep)
     return _tell(outcome, tasks, rows, root, args.json)
 
 
-def _wanted(words: list[str], table: dict[str, Source], rows: dict[str, Row]) -> tuple[list[str], list[str]]:
-    """Return the sources and the tasks that words stand for: tasks, suites and sources.
+def _wanted(words: list[str], table: dict[str, Source], rows: dict[str, Row], root: Path) -> tuple[list[str], list[str]]:
+    """Return the sources and the tasks that words stand for: sources, tasks and suites; none for a task that lacks nothing.
 
     Raises:
         UserError: No such name.
         DataError: A task's row names a source that is not in the table.
     """
-    known, sources, tasks = suites(rows), dict[str, None](), dict[str, None]()
+    known, names, tasks = suites(rows), list[str](), list[str]()
     for word in words:
         if word not in {*rows, *known, *table}:
             raise unknown_name("data set", word, [*table, *rows, *known], SEE)
-        named = [word] if word in rows else known.get(word, [])
-        tasks |= dict.fromkeys(named)
-        sources |= dict.fromkeys([word] if word in table else []) | dict.fromkeys(s for task in named for s in rows[task].fetch)
-    for source in sources:
-        if source not in table:
-            raise DataError(f"A task names {source!r}, which nobody says how to fetch.", f"All names: {SEE}")
-    return list(sources), list(tasks)
+        names += [word] if word in table else []
+        tasks += [word] if word in rows else known.get(word, [])
+    names += [source for task in tasks if _lack(task, rows, root) for source in rows[task].fetch]
+    if strange := [name for name in names if name not in table]:
+        raise DataError(f"A task names {strange[0]!r}, which nobody says how to fetch.", f"All names: {SEE}")
+    return list(dict.fromkeys(names)), list(dict.fromkeys(tasks))
+
+
+def _lack(task: str, rows: dict[str, Row], root: Path) -> list[str]:
+    return build_task(task, rows[task]).missing(root)
 
 
 def _fetch_all(sources: list[Source], root: Path, keep: bool) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def _fetch_all(sources: list[Source], root: Path, keep: bool) -> dict[str, Any]:
 
 def _tell(outcome: dict[str, Any], tasks: list[str], rows: dict[str, Row], root: Path, as_json: bool) -> int:
     concerned = {name for name, row in rows.items() if {*row.fetch} & {*outcome["fetched"], *outcome["there"]}}
-    lack = {name: build_task(name, rows[name]).missing(root) for name in sorted(concerned | {*tasks})}
+    lack = {name: _lack(name, rows, root) for name in rows if name in concerned | {*tasks}}
     ready = [name for name, absent in lack.items() if not absent]
     by_hand = {name: {"missing": lack[name], "get": rows[name].get} for name in tasks if lack[name]}
     outcome |= {"ready": ready, "by_hand": by_hand}

@@ -57,7 +57,8 @@ def get_source(source: Source, root: Path, keep: bool = False) -> dict[str, Any]
             write_json(source.record(root), done)
             _clear(work, [file["name"] for file in done["files"]] if keep else [])
     except OSError as error:
-        raise DataError(f"Cannot put {source.name} into {place}: {error}.", "Choose another --data.") from error
+        what = f"Cannot put {source.name} into {place}: {error.strerror or error}."
+        raise DataError(what, "Choose another --data.") from error
     return done
 
 

@@ -185,7 +185,9 @@ def test_a_busy_server_is_asked_again_and_a_forbidding_one_not(host, tmp_path):
 @pytest.mark.serial
 def test_redirects_within_the_web_only(host, tmp_path):
     host.moved[f"/old/{NAME}"] = f"{host.address}/{NAME}"
+    host.cuts = [300_000]
     get_source(source_of(f"{host.address}/old"), tmp_path)
+    assert host.asked[-1][0] == f"/{NAME}" and host.asked[-1][1]["Range"] == "bytes=300000-"
     secret = tmp_path / "secret"
     secret.write_bytes(DATA)
     for target in (f"file://{secret}", "ftp://127.0.0.1/x", "data:text/plain,x"):
@@ -225,6 +227,14 @@ def test_a_dead_host_is_an_error_of_two_lines(host, tmp_path, monkeypatch, capsy
     assert main(["fetch", "photos", "--data", str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert "error: photos: Cannot get x: 127.0.0.1:9" in error and "Traceback" not in error
+
+
+@pytest.mark.serial
+def test_a_place_that_cannot_be_written_is_told(host, tmp_path):
+    (tmp_path / "photos").write_text("a file")
+    with pytest.raises(DataError, match=r"Cannot put photos into .*: Not a directory") as caught:
+        get_source(source_of(host.address), tmp_path)
+    assert "--data" in caught.value.hint and not host.asked
 
 
 # ---- space
@@ -402,10 +412,10 @@ def written_since(path, when):
 
 @pytest.mark.serial
 def test_killed_while_unpacking_nothing_half_is_there(host, tmp_path):
-    members = {f"in/{i}.txt": str(i) for i in range(1500)}
+    members = {f"in/{i}.txt": str(i) for i in range(400)}
     source = archive_source(host, zipped(members), "zip", makes=["photos/in"])
     fresh = source.work_folder(tmp_path) / "unpacking"
-    for last in (1, 400, 1100):
+    for last in (1, 100, 300):
         seen, began = fresh / f"in/{last}.txt", time.time()
         child = start(source, tmp_path)
         wait_for(lambda seen=seen, began=began: written_since(seen, began), child)
@@ -487,6 +497,18 @@ def test_a_task_is_fetched_and_can_run_then(table, host, capsys):
     host.asked = []
     assert main(["fetch", "photos", "texts", "--data", str(table)]) == 0
     assert capsys.readouterr().err.count("there already") == 2 and not host.asked
+
+
+@pytest.mark.serial
+def test_a_task_that_lacks_nothing_is_not_fetched_for(table, host, capsys):
+    """Its data may lie otherwise than we would put it, such as COCO's images without a folder of their own."""
+    with (table / "tasks.toml").open("a") as rows:
+        rows.write(
+            '[flat]\nkind = "retrieval"\nsummary = "-"\nreader = "x:y"\nneeds = ["flat"]\nget = "-"\nfetch = ["photos"]\n'
+        )
+    (table / "flat").mkdir()
+    assert main(["fetch", "flat", "--data", str(table)]) == 0 and not host.asked
+    assert "These tasks can run: flat" in capsys.readouterr().out
 
 
 @pytest.mark.serial

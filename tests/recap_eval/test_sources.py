@@ -10,7 +10,7 @@ from web import DATA, NAME, described, source_of
 
 from recap_eval.data import sources
 from recap_eval.data.fetch import get_source
-from recap_eval.data.sources import read_sources
+from recap_eval.data.sources import read_sources, resolve
 from recap_eval.errors import DataError
 from recap_eval.tasks.catalog import load_catalog
 
@@ -35,6 +35,14 @@ def test_every_source_is_well_formed(name):
 def test_no_two_sources_make_the_same():
     made = [path for source in read_sources().values() for path in source.makes]
     assert len(made) == len(set(made))
+
+
+def test_a_mirror_of_the_hub_is_asked_for_pinned_files_too(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/")
+    (file,), revision = resolve(read_sources()["urban1k"])
+    assert file.urls[0].startswith("https://mirror.example/datasets/BeichenZhang/Urban1k/resolve/953f") and not revision
+    (file,), _ = resolve(read_sources()["imagenet-a"])
+    assert file.urls == ("https://people.eecs.berkeley.edu/~hendrycks/imagenet-a.tar",)
 
 
 def test_tasks_name_sources_that_exist():
