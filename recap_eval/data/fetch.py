@@ -53,7 +53,8 @@ def get_source(source: Source, root: Path, keep: bool = False) -> dict[str, Any]
                 raise DataError(
                     f"{source.name} was fetched, but holds no {absent[0]}.", f"Look into {place} and at {source.page}"
                 )
-            done: dict[str, Any] = read_json(work / RECORD)
+            mine = work / RECORD  # absent if another process was done a moment ago
+            done: dict[str, Any] = read_json(mine if mine.exists() else source.record(root))
             write_json(source.record(root), done)
             _clear(work, [file["name"] for file in done["files"]] if keep else [])
     except OSError as error:
