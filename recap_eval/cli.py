@@ -31,6 +31,15 @@ REPORT_EXAMPLES = """examples:
   recap-eval report --check                                exit 1 if a report does not follow from its results"""
 
 
+FETCH_EXAMPLES = """examples:
+  recap-eval fetch                                         what can be fetched, how large it is, under which licence
+  recap-eval fetch urban1k sugarcrepe --data data
+  recap-eval fetch coco-val2017 --keep                     keep the archive after unpacking
+
+Names are those of this list, of tasks and of suites. Every file is verified by its digest; what is broken off goes on
+where it was; what is there already is not fetched again."""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = argparse.ArgumentParser(
@@ -43,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_report(commands)
     _add_list(commands)
     _add_scenes(commands)
+    _add_fetch(commands)
     return parser
 
 
@@ -109,6 +119,21 @@ def _add_scenes(commands: Any) -> None:
     scenes.add_argument("--recaption-error", type=float, metavar="R", help="rate at which recaptions get an attribute wrong")
     scenes.add_argument("--workers", type=positive, metavar="N", help="processes (default: all cores); the bytes are the same")
     scenes.set_defaults(run=run_scenes)
+
+
+def _add_fetch(commands: Any) -> None:
+    fetch = _command(commands, "fetch", "get the data sets that may be fetched", FETCH_EXAMPLES)
+    fetch.add_argument("names", nargs="*", metavar="NAME", help="sources, tasks or suites (default: list the sources)")
+    fetch.add_argument("--data", type=as_path, metavar="DIR", help="data root to put them in (default: $RECAP_DATA)")
+    fetch.add_argument("--keep", action="store_true", help="keep the archives after unpacking")
+    fetch.set_defaults(run=run_fetch)
+
+
+def run_fetch(args: argparse.Namespace) -> int:
+    """Fetch data sets."""
+    from recap_eval.commands.fetch import fetch_data
+
+    return fetch_data(args)
 
 
 def run_scenes(args: argparse.Namespace) -> int:

@@ -51,3 +51,17 @@ def models(world, tmp_path_factory) -> dict[tuple[float, int], Path]:
 def model(models) -> Path:
     """One briefly trained model."""
     return models[1.0, 0]
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """A local web server that has one file; failures are not waited for."""
+    from web import DATA, NAME, Host
+
+    from recap_eval.data import download
+
+    monkeypatch.setattr(download, "WAIT", 0.001)
+    server = Host()
+    server.files[f"/{NAME}"] = DATA
+    yield server
+    server.close()
