@@ -81,6 +81,17 @@ class Result:
         return ItemScores(columns["item"], columns["cluster"], rows["value"].to_numpy(), given, rank)
 
 
+def disagreement(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Return how one protocol differs from another, a phrase a field; nothing if they agree."""
+    fields = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+    return [f"{key} is {_brief(ours.get(key, 'absent'))}, not {_brief(theirs.get(key, 'absent'))}" for key in fields]
+
+
+def _brief(value: object) -> str:
+    text = str(value)
+    return f"{text[:12]}…" if len(text) > 24 else text
+
+
 def slug(name: str) -> str:
     """Return a name fit for a file."""
     return re.sub(r"[^A-Za-z0-9._=-]+", "-", name).strip("-.") or "model"

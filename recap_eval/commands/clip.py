@@ -72,17 +72,20 @@ def evaluate_clip(args: argparse.Namespace) -> int:
     failed = [(spec, name, why) for spec, found in outcomes.items() for name, why in found.failed.items()]
     if args.json:
         print(json.dumps({spec: as_json(found) for spec, found in outcomes.items()}))
-    if not args.no_report and any(found.results for found in outcomes.values()):
-        _report_after(args)
+    measured = {result.task for found in outcomes.values() for result in found.results}
+    if not args.no_report and measured:
+        _report_after(args, measured)
     for spec, name, why in failed:
         print(f"error: {spec}, {name}: {why.what}\n       {why.hint}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _report_after(args: argparse.Namespace) -> None:
-    from recap_eval.report.render import render_board
+def _report_after(args: argparse.Namespace, tasks: set[str]) -> None:
+    """Render every board that has a column for what was measured."""
+    from recap_eval.report.render import boards_of, render_board
 
-    rendered = render_board("clip", args.out, args.reports)
-    if not args.json:
-        print(rendered.terminal)
-        print(f"Report: {args.reports / 'clip.md'} and {args.reports / 'clip.html'}")
+    for name in boards_of(tasks, args.out):
+        rendered = render_board(name, args.out, args.reports)
+        if not args.json:
+            print(rendered.terminal)
+            print(f"Report: {args.reports / f'{name}.md'} and {args.reports / f'{name}.html'}")
