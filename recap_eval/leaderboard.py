@@ -13,10 +13,8 @@ from typing import Any
 
 from recap_eval.board import Board, comparable, load_board
 from recap_eval.published import PublishedTable, load_published
-from recap_eval.results import Result, estimate_of, read_results
-from recap_eval.stats import Estimate, holm, mean_over_seeds, paired_items
-
-ALPHA = 0.05
+from recap_eval.results import RUN_FACTS, Result, estimate_of, read_results
+from recap_eval.stats import ALPHA, Estimate, holm, mean_over_seeds, paired_items
 
 
 @dataclass(frozen=True)
@@ -148,8 +146,7 @@ def _sweep_key(meta: dict[str, Any], axis: str) -> tuple[str, ...] | None:
     """Return what rows of a sweep have in common, or None for a model that has no value on the axis."""
     if not isinstance(meta.get(axis), int | float):
         return None
-    parts = ("recipe", "recipe_digest", "samples_seen", "train_data", "precision")
-    return tuple(str(meta.get(part)) for part in parts)
+    return tuple(str(meta.get(fact)) for fact in RUN_FACTS)
 
 
 def _rows(board: Board, by_column: dict[int, list[Result]]) -> tuple[tuple[Sweep, ...], tuple[Row, ...]]:

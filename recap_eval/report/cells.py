@@ -111,10 +111,10 @@ def published_grid(table: Table, group: PublishedTable, around: str = "") -> lis
     return lines
 
 
-def pipe(lines: list[list[str]]) -> str:
-    """Return a grid as a markdown table."""
+def pipe(lines: list[list[str]], words: tuple[str, ...] = ()) -> str:
+    """Return a grid as a markdown table: the first column and those headed by one of `words` flush left, others right."""
     head, *body = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-    rule = ["---", *["---:"] * (len(head) - 1)]
+    rule = ["---" if number == 0 or name in words else "---:" for number, name in enumerate(head)]
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *body])
 
 
