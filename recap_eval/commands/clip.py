@@ -81,11 +81,18 @@ def evaluate_clip(args: argparse.Namespace) -> int:
 
 
 def _report_after(args: argparse.Namespace, tasks: set[str]) -> None:
-    """Render every board that has a column for what was measured."""
-    from recap_eval.report.render import boards_of, render_board
+    """Render every board that has a column for what was measured; say what no board shows."""
+    from recap_eval.report.render import EmptyBoard, boards_of, render_board
 
-    for name in boards_of(tasks, args.out):
-        rendered = render_board(name, args.out, args.reports)
+    boards = boards_of(tasks, args.out)
+    for name in boards:
+        try:
+            rendered = render_board(name, args.out, args.reports)
+        except EmptyBoard as error:
+            print(f"{name}: not rendered. {error.what}", file=sys.stderr)
+            continue
         if not args.json:
             print(rendered.terminal)
             print(f"Report: {args.reports / f'{name}.md'} and {args.reports / f'{name}.html'}")
+    if unseen := tasks.difference(*boards.values()):
+        print(f"No board shows {', '.join(sorted(unseen))}: see {args.out / 'results'}, or recap-eval compare", file=sys.stderr)

@@ -40,10 +40,11 @@ def board_names(leaderboards: Path) -> list[str]:
     return sorted(board_files(leaderboards))
 
 
-def boards_of(tasks: set[str], leaderboards: Path) -> list[str]:
-    """Return the names of the boards that have a column for one of the tasks."""
-    names = board_names(leaderboards)
-    return [name for name in names if tasks & {column.task for column in load_board(name, leaderboards).columns}]
+def boards_of(tasks: set[str], leaderboards: Path) -> dict[str, set[str]]:
+    """Return the boards that have a column for one of the tasks, each with those of the tasks that it shows."""
+    boards = [load_board(name, leaderboards) for name in board_names(leaderboards)]
+    shown = {board.name: tasks & {column.task for column in board.columns} for board in boards}
+    return {name: found for name, found in shown.items() if found}
 
 
 def _table(name: str, leaderboards: Path) -> Table:
