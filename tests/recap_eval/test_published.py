@@ -33,7 +33,7 @@ def printed(table, label, columns=tuple(COLUMNS)):
 
 
 def test_figures_are_the_papers():
-    """Typed by hand from v2 of the paper."""
+    """Typed by hand from a transcription of v2's tables, not from the file under test."""
     assert printed("clip_mix", "p = 0") == ["36.0", "53.0", "34.1", "74.1", "53.5"]
     assert printed("clip_mix", "p = 0.8") == ["69.2", "61.5", "42.2", "85.2", "66.9"]
     assert printed("clip_mix", "p = 1") == ["69.7", "57.3", "37.7", "84.2", "63.0"]
