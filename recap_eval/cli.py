@@ -26,6 +26,14 @@ SCENES_EXAMPLES = """examples:
   recap-eval scenes /tmp/noisy --n 50000 --size 64 --seed 1 --alt-noise 0.8 --recaption-error 0.15
   recap-eval scenes /tmp/odd --alt-noise missing=0.3,wrong=0.1"""
 
+COMPARE_EXAMPLES = """examples:
+  recap-eval compare scenes-tiny-p1-s0 scenes-tiny-p0-s0           the second against the first, item by item
+  recap-eval compare runs/p1 runs/p0.5 runs/p0 --metrics all       the folders that were measured
+  recap-eval compare ViT-B-32/openai ViT-B-32/laion2b_s34b_b79k --tasks coco-retrieval --metrics i2t_r1,t2i_r1
+  recap-eval compare leaderboards/results/A-1b2c3d4e other/results/B-5f6a7b8c --out ab.md
+
+A model is named as in the results, by the folder of its results or of itself, or by the beginning of its name."""
+
 REPORT_EXAMPLES = """examples:
   recap-eval report clip                                   leaderboards/ -> reports/clip.md .csv .svg .png .html
   recap-eval report --check                                exit 1 if a report does not follow from its results"""
@@ -49,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"recap {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_clip(commands)
+    _add_compare(commands)
     _add_report(commands)
     _add_list(commands)
     _add_scenes(commands)
@@ -89,6 +98,16 @@ def _add_clip(commands: Any) -> None:
     clip.add_argument("--cache-limit", type=float, default=20, metavar="GB", help="size of the cache (default 20)")
     clip.add_argument("--shard", metavar="I/N", help="embed part I of N only, into the cache (torchrun does it by itself)")
     clip.set_defaults(run=run_clip)
+
+
+def _add_compare(commands: Any) -> None:
+    compare = _command(commands, "compare", "compare models on the same items: differences, intervals, p", COMPARE_EXAMPLES)
+    compare.add_argument("models", nargs="+", metavar="MODEL", help="two models or more, the baseline first")
+    compare.add_argument("--tasks", metavar="T,…", help="tasks and suites (default: all that were measured)")
+    compare.add_argument("--metrics", default="primary", metavar="M,…", help="primary (default), all, or names of metrics")
+    compare.add_argument("--leaderboards", type=as_path, default=Path("leaderboards"), metavar="DIR", help="results")
+    compare.add_argument("--out", type=as_path, metavar="FILE", help="write it as markdown, too")
+    compare.set_defaults(run=run_compare)
 
 
 def _add_report(commands: Any) -> None:
@@ -201,6 +220,13 @@ def run_clip(args: argparse.Namespace) -> int:
     from recap_eval.commands.clip import evaluate_clip
 
     return evaluate_clip(args)
+
+
+def run_compare(args: argparse.Namespace) -> int:
+    """Compare models on the same items."""
+    from recap_eval.commands.compare import compare_models
+
+    return compare_models(args)
 
 
 def run_report(args: argparse.Namespace) -> int:

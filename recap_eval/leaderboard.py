@@ -6,43 +6,15 @@ completeness) stand in it, and those that do not are left out with the field tha
 
 from __future__ import annotations
 
-import json
-import tomllib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from recap_eval.errors import DataError, unknown_name
-from recap_eval.files import canonical_json
-from recap_eval.results import Result, estimate_of, read_results
-from recap_eval.stats import Estimate, holm, mean_over_seeds, paired_items
-
-SHIPPED = Path(__file__).parent / "boards"
-ALPHA = 0.05
-
-
-@dataclass(frozen=True)
-class Column:
-    """One question of a board."""
-
-    task: str
-    version: int
-    metric: str
-    label: str
-
-
-@dataclass(frozen=True)
-class Board:
-    """What a board shows; see boards/clip.toml."""
-
-    name: str
-    title: str
-    axis: str
-    axis_label: str
-    baseline: float
-    note: str
-    columns: tuple[Column, ...]
+from recap_eval.board import Board, comparable, load_board
+from recap_eval.published import PublishedTable, load_published
+from recap_eval.results import RUN_FACTS, Result, estimate_of, read_results
+from recap_eval.stats import ALPHA, Estimate, holm, mean_over_seeds, paired_items
 
 
 @dataclass(frozen=True)
@@ -121,6 +93,7 @@ class Table:
         others: Models without a place on the axis.
         left_out: Sentence by result that cannot stand in the table.
         sources: The data behind each column: record of `data` by column number.
+        published: Published figures for the same columns, in no rank, difference or interval.
     """
 
     board: Board
@@ -128,37 +101,19 @@ class Table:
     others: tuple[Row, ...]
     left_out: tuple[str, ...]
     sources: dict[int, dict[str, Any]] = field(default_factory=dict)
+    published: tuple[PublishedTable, ...] = ()
 
-
-def board_files(leaderboards: Path) -> dict[str, Path]:
-    """Return board definitions by name: the shipped ones, and those beside the results (which come first)."""
-    found = {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
-    return found | {path.stem: path for path in sorted(leaderboards.glob("*.toml"))}
-
-
-def load_board(name: str, leaderboards: Path) -> Board:
-    """Read a board's definition.
-
-    Raises:
-        UserError: No board of that name.
-        DataError: Its file is not a board.
-    """
-    files = board_files(leaderboards)
-    if name not in files:
-        raise unknown_name("board", name, files, f"{SHIPPED.name}/*.toml and {leaderboards}/*.toml")
-    try:
-        record = tomllib.loads(files[name].read_text(encoding="utf-8"))
-        columns = tuple(Column(**column) for column in record.pop("columns"))
-        return Board(name=name, columns=columns, **record)
-    except (tomllib.TOMLDecodeError, TypeError, KeyError) as error:
-        raise DataError(f"{files[name]} is not a board ({error}).", "Model it on the shipped boards/clip.toml.") from error
+    @property
+    def measured(self) -> bool:
+        """True if any result stands in the table."""
+        return bool(self.sweeps or self.others)
 
 
 def build_table(name: str, leaderboards: Path) -> Table:
     """Fill a board from the results of a leaderboards folder.
 
     Raises:
-        UserError, DataError: See `load_board` and `read_results`.
+        UserError, DataError: See `load_board`, `load_published` and `read_results`.
     """
     board = load_board(name, leaderboards)
     results = read_results(leaderboards)
@@ -166,23 +121,13 @@ def build_table(name: str, leaderboards: Path) -> Table:
     left_out: list[str] = []
     for number, column in enumerate(board.columns):
         fitting = [found for found in results if found.task == column.task and column.metric in found.record["metrics"]]
-        comparable, odd = _comparable(fitting, column)
-        by_column[number], repeated = _one_a_seed(comparable, board.axis)
+        alike, odd = comparable(fitting, column)
+        by_column[number], repeated = _one_a_seed(alike, board.axis)
         left_out += [sentence for sentence in odd + repeated if sentence not in left_out]
     sources = {number: found[0].record["data"] for number, found in by_column.items() if found}
     sweeps, others = _rows(board, by_column)
-    return Table(board, sweeps, others, tuple(left_out), sources)
-
-
-def _comparable(results: list[Result], column: Column) -> tuple[list[Result], list[str]]:
-    """Split results into those that answer in the commonest way, and sentences on the others."""
-    whole = [found for found in results if found.record["task"]["version"] == column.version and not found.partial]
-    if not whole:
-        return [], [_why_not(found, {"task version": column.version, "partial": False}) for found in results]
-    ways = Counter(canonical_json(found.protocol()) for found in whole)
-    common: dict[str, Any] = json.loads(max(ways, key=lambda way: (ways[way], way)))
-    kept = [found for found in results if found.protocol() == common]
-    return kept, [_why_not(found, common) for found in results if found.protocol() != common]
+    published = tuple(load_published(reference, leaderboards) for reference in board.published)
+    return Table(board, sweeps, others, tuple(left_out), sources, published)
 
 
 def _one_a_seed(results: list[Result], axis: str) -> tuple[list[Result], list[str]]:
@@ -197,24 +142,11 @@ def _one_a_seed(results: list[Result], axis: str) -> tuple[list[Result], list[st
     return list(first.values()), sentences
 
 
-def _why_not(result: Result, common: dict[str, Any]) -> str:
-    ours = result.protocol()
-    fields = sorted(key for key in ours.keys() | common.keys() if key in common and ours.get(key) != common.get(key))
-    told = ", ".join(f"{key} is {_brief(ours.get(key))}, not {_brief(common.get(key))}" for key in fields) or "settings differ"
-    return f"{result.model} on {result.task}: {told}"
-
-
-def _brief(value: object) -> str:
-    text = str(value)
-    return f"{text[:12]}…" if len(text) > 24 else text
-
-
 def _sweep_key(meta: dict[str, Any], axis: str) -> tuple[str, ...] | None:
     """Return what rows of a sweep have in common, or None for a model that has no value on the axis."""
     if not isinstance(meta.get(axis), int | float):
         return None
-    parts = ("recipe", "recipe_digest", "samples_seen", "train_data", "precision")
-    return tuple(str(meta.get(part)) for part in parts)
+    return tuple(str(meta.get(fact)) for fact in RUN_FACTS)
 
 
 def _rows(board: Board, by_column: dict[int, list[Result]]) -> tuple[tuple[Sweep, ...], tuple[Row, ...]]:

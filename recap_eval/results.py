@@ -23,6 +23,7 @@ from recap_eval.tasks.base import ItemScores, Metric, Scores, Task
 
 SCHEMA_VERSION = 1
 FOLDER = "results"
+RUN_FACTS = ("recipe", "recipe_digest", "samples_seen", "train_data", "precision")  # what runs of one sweep have in common
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,18 @@ class Result:
         return ItemScores(columns["item"], columns["cluster"], rows["value"].to_numpy(), given, rank)
 
 
+def disagreement(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Return how one protocol differs from another, a phrase a field; nothing if they agree."""
+    fields = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+    return [f"{key} is {brief(ours.get(key, 'absent'))}, not {brief(theirs.get(key, 'absent'))}" for key in fields]
+
+
+def brief(value: object) -> str:
+    """Return a value in few characters: of a long one, such as a digest, its beginning."""
+    text = str(value)
+    return f"{text[:12]}…" if len(text) > 24 else text
+
+
 def slug(name: str) -> str:
     """Return a name fit for a file."""
     return re.sub(r"[^A-Za-z0-9._=-]+", "-", name).strip("-.") or "model"
@@ -102,7 +115,12 @@ def identity(task: Task, model: ModelId, data: DataId, settings: dict[str, Any])
 
 def result_path(root: Path, task: Task, model: ModelId, what: str) -> Path:
     """Return where the answer to a question lies."""
-    return root / FOLDER / f"{slug(model.name)}-{digest_json(model.revision)[:8]}" / f"{task.name}-{what[:8]}.json"
+    return root / FOLDER / result_folder(model.name, model.revision) / f"{task.name}-{what[:8]}.json"
+
+
+def result_folder(name: str, revision: str) -> str:
+    """Return the name of the folder of a model's results."""
+    return f"{slug(name)}-{digest_json(revision)[:8]}"
 
 
 def new_record(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-LEVEL = 0.95
+LEVEL, ALPHA = 0.95, 0.05
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
-from recap_eval.leaderboard import board_files, load_board
+from recap_eval.board import board_files, load_board
 from recap_eval.registry import get_task
 from recap_eval.tasks.base import Task
 from recap_eval.tasks.catalog import KINDS, load_catalog

@@ -82,8 +82,9 @@ def evaluate_clip(args: argparse.Namespace) -> int:
         return 1 if failed else 0
     if args.json:
         print(json.dumps({spec: as_json(found) for spec, found in outcomes.items()}))
-    if not args.no_report and any(found.results for found in outcomes.values()):
-        _report_after(args, {result.task for found in outcomes.values() for result in found.results})
+    measured = {result.task for found in outcomes.values() for result in found.results}
+    if not args.no_report and measured:
+        _report_after(args, measured)
     for spec, name, why in failed:
         print(f"error: {spec}, {name}: {why.what}\n       {why.hint}", file=sys.stderr)
     return 1 if failed else 0
@@ -109,8 +110,10 @@ def _measure_model(args: argparse.Namespace, spec: str, tasks: list[Task], optio
 def _options(args: argparse.Namespace, root: Path, team: Team) -> Options:
     from recap_eval.runner import Options
 
-    if args.no_cache and (args.shard or args.cache):
-        raise UserError("--no-cache does not go with --shard or --cache.", "Parts of a run meet in the cache: leave one out.")
+    if args.no_cache and (team.shard or args.cache):
+        raise UserError(
+            "--no-cache does not go with parts of a run, nor with --cache.", "Parts of a run meet in the cache: leave one out."
+        )
     return Options(
         out=args.out,
         data=root,
@@ -131,15 +134,19 @@ def _say_part(team: Team, failed: list[tuple[str, str, DataError]]) -> None:
         print("This part is embedded. When all parts are, the same command without --shard gives the figures.", file=sys.stderr)
 
 
-def _report_after(args: argparse.Namespace, measured: set[str]) -> None:
-    """Render the boards that show what was measured."""
-    from recap_eval.leaderboard import load_board
-    from recap_eval.report.render import board_names, render_board
+def _report_after(args: argparse.Namespace, tasks: set[str]) -> None:
+    """Render every board that has a column for what was measured; say what no board shows."""
+    from recap_eval.report.render import EmptyBoard, boards_of, render_board
 
-    for name in board_names(args.out):
-        if not measured & {column.task for column in load_board(name, args.out).columns}:
+    boards = boards_of(tasks, args.out)
+    for name in boards:
+        try:
+            rendered = render_board(name, args.out, args.reports)
+        except EmptyBoard as error:
+            print(f"{name}: not rendered. {error.what}", file=sys.stderr)
             continue
-        rendered = render_board(name, args.out, args.reports)
         if not args.json:
             print(rendered.terminal)
-            print(f"Report: {args.reports / name}.md and {args.reports / name}.html")
+            print(f"Report: {args.reports / f'{name}.md'} and {args.reports / f'{name}.html'}")
+    if unseen := tasks.difference(*boards.values()):
+        print(f"No board shows {', '.join(sorted(unseen))}: see {args.out / 'results'}, or recap-eval compare", file=sys.stderr)

@@ -4,29 +4,42 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recap_eval.report.render import Rendered
 
 
 def render_boards(args: argparse.Namespace) -> int:
-    """Render one board or all, or check them.
+    """Render one board or all, or check them; of all, those without a row are passed over, and it says so.
 
     Returns:
         0, or 1 if `--check` finds a difference.
     """
-    from recap_eval.report.render import board_names, check_board, render_board
+    from recap_eval.report.render import EmptyBoard, board_names, check_board, render_board
 
     names = [args.board] if args.board else board_names(args.leaderboards)
-    if args.check:
-        drifts = [drift for name in names if (drift := check_board(name, args.leaderboards, args.out))]
-        print(
-            json.dumps({"checked": names, "drift": drifts})
-            if args.json
-            else "\n".join(drifts) or f"up to date: {', '.join(names)}"
-        )
-        return 1 if drifts else 0
+    done, drifts = [], []
     for name in names:
-        rendered = render_board(name, args.leaderboards, args.out)
-        if args.json:
-            print(json.dumps({"board": name, "files": [str(path) for path in rendered.files]}))
-        else:
-            print(f"{rendered.terminal}\n{', '.join(str(path) for path in rendered.files)}")
-    return 0
+        try:
+            if args.check:
+                drift = check_board(name, args.leaderboards, args.out)
+                drifts += [drift] if drift else []
+            else:
+                _show(name, render_board(name, args.leaderboards, args.out), args.json)
+            done.append(name)
+        except EmptyBoard as error:
+            stale = args.out / f"{name}.md"
+            if len(names) == 1 or (args.check and stale.is_file()):
+                raise
+            print(f"{name}: passed over. {error.what}", file=sys.stderr)
+    if args.check:
+        found = {"checked": done, "drift": drifts}
+        print(json.dumps(found) if args.json else "\n".join(drifts) or f"up to date: {', '.join(done)}")
+    return 1 if drifts else 0
+
+
+def _show(name: str, rendered: Rendered, as_json: bool) -> None:
+    files = [str(path) for path in rendered.files]
+    print(json.dumps({"board": name, "files": files}) if as_json else f"{rendered.terminal}\n{', '.join(files)}\n")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+PLAIN = {"macro": "acc", "mpcr": "acc1"}  # macro averages by name, and the metric of the same task they average
+
 
 def macro_values(values: np.ndarray, groups: Sequence[str]) -> np.ndarray:
     """Return (N,) linearised values of the macro average, the mean over groups of their means.

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recap_eval.leaderboard import Row, Table
-from recap_eval.report import text
+from recap_eval.published import PublishedTable
+from recap_eval.report import cells, text
+from recap_eval.report.support import support
 from recap_eval.results import Result
 
 if TYPE_CHECKING:
@@ -28,13 +30,13 @@ def _cells(table: Table, row: Row, links: dict[str, str]) -> list[dict[str, obje
     for number in range(len(table.board.columns)):
         cell = row.cells.get(number)
         if cell is None:
-            out.append({"text": text.NOT_RUN, "half": "", "delta": "", "best": False, "tied": False, "links": []})
+            out.append({"text": cells.NOT_RUN, "half": "", "delta": "", "best": False, "tied": False, "links": []})
             continue
         out.append(
             {
-                "text": text.figure(cell.estimate.value),
-                "half": text.half_width(cell),
-                "delta": text.delta_text(cell).replace(", ", ",\u00a0") if cell.to_baseline else "",
+                "text": cells.figure(cell.estimate.value),
+                "half": cells.half_width(cell),
+                "delta": cells.delta_text(cell).replace(", ", ",\u00a0") if cell.to_baseline else "",
                 "best": cell.best,
                 "tied": cell.tied,
                 "links": [(_link_name(result), links[str(result.path)]) for result in cell.results],
@@ -59,18 +61,31 @@ def board_page(table: Table, plot: str | None, links: dict[str, str]) -> str:
         {
             "title": sweep.title,
             "first": "p",
-            "support": text.support(table, sweep),
-            "rows": [(row.label, text.seeds_text(row), _cells(table, row, links)) for row in sweep.rows],
+            "support": support(table, sweep),
+            "rows": [(row.label, cells.seeds_text(row), _cells(table, row, links)) for row in sweep.rows],
             "has_delta": True,
         }
         for sweep in table.sweeps
     ]
     if table.others:
-        rows = [(row.label, text.seeds_text(row), _cells(table, row, links)) for row in table.others]
-        groups.append({"title": "Models without a mix", "first": "model", "support": [], "rows": rows, "has_delta": False})
-    legend = text.LEGEND.format(base=text.base_name(table.board)).replace("**", "")
+        rows = [(row.label, cells.seeds_text(row), _cells(table, row, links)) for row in table.others]
+        title = cells.others_title(table.board)
+        groups.append({"title": title, "first": "model", "support": [], "rows": rows, "has_delta": False})
     page: str = _environment().get_template("board.html").render(
-        board=table.board, groups=groups, headers=text.headers(table), plot=plot, legend=legend,
+        board=table.board, groups=groups, headers=cells.headers(table), plot=plot, legend=_legend(table),
         left_out=table.left_out, sources=text.sources_text(table),
+        published=[_published(table, group) for group in table.published],
+        not_measured="" if table.measured else text.NOT_MEASURED, hint=text.measure_command(table.board),
+        not_ranked=text.NOT_RANKED,
     )  # fmt: skip
     return page + "\n"
+
+
+def _legend(table: Table) -> str:
+    return text.LEGEND.format(base=cells.base_name(table.board)).replace("**", "") if table.sweeps else text.LEGEND_ITEMS
+
+
+def _published(table: Table, group: PublishedTable) -> dict[str, object]:
+    head, *rows = cells.published_grid(table, group)
+    facts = {"title": text.published_title(group), "source": group.title, "url": group.url, "place": group.place}
+    return facts | {"notes": group.notes, "head": head, "rows": rows}

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from recap_eval.files import digest_json
 from recap_eval.leaderboard import Sweep, Table
-from recap_eval.report.text import base_name, records
+from recap_eval.published import PublishedTable
+from recap_eval.report.cells import base_name
+from recap_eval.report.text import records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +20,8 @@ STYLE = {
     "svg.hashsalt": "recap", "svg.fonttype": "path", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.alpha": 0.25, "figure.dpi": 120, "axes.titlesize": 9.5,
 }  # fmt: skip
-COLUMNS = 4
+INK, HOLLOW = "#333333", ("o", "s", "D", "^")  # published figures: no colour, no fill, no band
+COLUMNS, WIDTH = 4, 11.6
 
 
 def data_digest(table: Table) -> str:
@@ -26,14 +29,21 @@ def data_digest(table: Table) -> str:
     return digest_json([table.board.title, records(table)])
 
 
+def curves(table: Table) -> tuple[list[Sweep], list[PublishedTable]]:
+    """Return what has at least two places on the board's axis: measured sweeps and published tables."""
+    sweeps = [sweep for sweep in table.sweeps if len(sweep.rows) > 1]
+    printed = [group for group in table.published if len({row.place(table.board.axis) for row in group.rows} - {None}) > 1]
+    return sweeps, printed
+
+
 def score_over_axis(table: Table) -> dict[str, bytes]:
-    """Plot each column over the board's axis with bands, one panel a column.
+    """Plot each column over the board's axis with bands, one panel a column; published figures hollow, without a band.
 
     Returns:
-        "svg" and "png" bytes; empty if there is no sweep to plot.
+        "svg" and "png" bytes; empty if nothing lies along the axis.
     """
-    sweeps = [sweep for sweep in table.sweeps if len(sweep.rows) > 1]
-    if not sweeps:
+    sweeps, printed = curves(table)
+    if not sweeps and not printed:
         return {}
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -42,12 +52,14 @@ def score_over_axis(table: Table) -> dict[str, bytes]:
     with mpl.rc_context(STYLE):
         panels = len(table.board.columns)
         high = -(-panels // COLUMNS)
-        figure = Figure(figsize=(2.9 * COLUMNS, 2.5 * high + 0.7), layout="constrained")
+        wide = -(-panels // high)
+        figure = Figure(figsize=(WIDTH, 2.5 * high + 0.7), layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.subplots(high, COLUMNS, squeeze=False).flat
+        axes = figure.subplots(high, wide, squeeze=False).flat
         for number, axis in enumerate(axes):
             if number < panels:
                 _panel(axis, table, sweeps, number)
+                _hollow(axis, table, printed, number)
             else:
                 axis.set_visible(False)
         _frame(figure, table)
@@ -72,15 +84,31 @@ def _panel(axis: Axes, table: Table, sweeps: list[Sweep], number: int) -> None:
                 axis.axhline(value, color=colour, linestyle="--", linewidth=0.9, alpha=0.8)
     if chance is not None:
         axis.axhline(100 * chance, color="#666666", linestyle=":", linewidth=0.9)
-    axis.set_title(f"{column.label}, % (n={n})" if n else f"{column.label}: not run")
+    if n or not table.published:
+        axis.set_title(f"{column.label}, % (n={n})" if n else f"{column.label}: not run")
+
+
+def _hollow(axis: Axes, table: Table, printed: list[PublishedTable], number: int) -> None:
+    """Draw a column's published figures: hollow and dashed, with no band, since no error was published."""
+    column = table.board.columns[number]
+    for group, marker in zip(printed, HOLLOW * len(printed), strict=False):
+        placed = [(row.place(table.board.axis), row.values.get((column.task, column.metric))) for row in group.rows]
+        points = sorted((place, value) for place, value in placed if place is not None and value is not None)
+        x, y = [place for place, _ in points], [100 * value for _, value in points]
+        style: dict[str, Any] = {"color": INK, "linestyle": (0, (4, 2)), "linewidth": 1.0, "marker": marker, "markersize": 5}
+        axis.plot(x, y, markerfacecolor="white", label=f"published ({group.place})", **style)
+    if printed and not axis.get_title():
+        axis.set_title(f"{column.label}, %")
 
 
 def _frame(figure: Figure, table: Table) -> None:
+    sweeps, printed = curves(table)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.supxlabel(
-        f"{table.board.axis_label}   (band: 95 % interval; dashed: {base_name(table.board)}; dotted: chance)", fontsize=9
-    )
-    if len(labels) > 1:
+    told = f"band: 95 % interval; dashed: {base_name(table.board)}; dotted: chance"
+    if printed:
+        told = f"{told.replace('dashed', 'level dashed')}; hollow: published" if sweeps else "no interval was published"
+    figure.supxlabel(f"{table.board.axis_label}   ({told})", fontsize=9)
+    if len(labels) > 1 or printed:
         figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
 
 

@@ -7,11 +7,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from recap_eval.board import board_files, load_board
 from recap_eval.errors import DataError
 from recap_eval.files import replacing
-from recap_eval.leaderboard import Table, board_files, build_table
+from recap_eval.leaderboard import Table, build_table
 from recap_eval.report import html, text
-from recap_eval.report.plots import data_digest, score_over_axis
+from recap_eval.report.cells import all_rows
+from recap_eval.report.plots import curves, data_digest, score_over_axis
 
 DIGEST = re.compile(r"data sha256:([0-9a-f]{64})")
 
@@ -29,23 +31,33 @@ class Rendered:
     terminal: str
 
 
+class EmptyBoard(DataError):
+    """A board that has neither a result nor a published row."""
+
+
 def board_names(leaderboards: Path) -> list[str]:
     """Return the names of all boards."""
     return sorted(board_files(leaderboards))
 
 
+def boards_of(tasks: set[str], leaderboards: Path) -> dict[str, set[str]]:
+    """Return the boards that have a column for one of the tasks, each with those of the tasks that it shows."""
+    boards = [load_board(name, leaderboards) for name in board_names(leaderboards)]
+    shown = {board.name: tasks & {column.task for column in board.columns} for board in boards}
+    return {name: found for name, found in shown.items() if found}
+
+
 def _table(name: str, leaderboards: Path) -> Table:
     table = build_table(name, leaderboards)
-    if not table.sweeps and not table.others:
+    if not table.measured and not table.published:
         why = f" Left out: {table.left_out[0]}" if table.left_out else ""
-        raise DataError(
-            f"{leaderboards} holds no result for board {name!r}.{why}", "Measure a model: recap-eval clip --model M"
-        )
+        hint = f"Measure a model: {text.measure_command(table.board)}"
+        raise EmptyBoard(f"{leaderboards} holds no result for board {name!r}.{why}", hint)
     return table
 
 
 def _links(table: Table, out: Path) -> dict[str, str]:
-    paths = {str(result.path) for row in text.all_rows(table) for cell in row.cells.values() for result in cell.results}
+    paths = {str(result.path) for row in all_rows(table) for cell in row.cells.values() for result in cell.results}
     return {path: Path(os.path.relpath(path, out)).as_posix() for path in sorted(paths)}
 
 
@@ -60,7 +72,7 @@ def _texts(table: Table, out: Path, plotted: bool) -> dict[str, str]:
 
 
 def _has_plot(table: Table) -> bool:
-    return any(len(sweep.rows) > 1 for sweep in table.sweeps)
+    return any(curves(table))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -76,7 +88,8 @@ def render_board(name: str, leaderboards: Path, out: Path) -> Rendered:
 
     Raises:
         UserError: No such board.
-        DataError: No result for it, or a record is unreadable.
+        EmptyBoard: No result for it, and no published row.
+        DataError: A record is unreadable.
     """
     table = _table(name, leaderboards)
     plots = {f"{name}.{form}": content for form, content in score_over_axis(table).items()}

@@ -1,0 +1,257 @@
+"""Published figures stand beside measured ones: as printed, with their source, in no statistic."""
+
+import csv
+import io
+import json
+import re
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from records import RUN, put, scores
+from support import assert_two_line_error, recap
+
+from recap_eval.board import Column, board_files, comparable, load_board
+from recap_eval.commands.clip import _report_after
+from recap_eval.errors import DataError
+from recap_eval.leaderboard import build_table
+from recap_eval.published import load_published, published_files, read_source
+from recap_eval.report.plots import curves, data_digest
+from recap_eval.report.render import boards_of, check_board, render_board
+
+NOWHERE = Path("/nowhere")
+WEB = ("clip-long", "clip-mix", "clip-mix-large-text", "clip-text-encoder")
+COLUMNS = [("imagenet1k", "acc1"), ("coco-retrieval", "i2t_r1"), ("coco-retrieval", "t2i_r1")]
+COLUMNS += [("flickr30k-retrieval", "i2t_r1"), ("flickr30k-retrieval", "t2i_r1")]
+
+
+def printed(table, label, columns=tuple(COLUMNS)):
+    """Return a row's figures as the paper prints them."""
+    (row,) = [row for row in load_published(f"recap-datacomp-1b:{table}", NOWHERE).rows if row.label == label]
+    return [f"{100 * row.values[column]:.1f}" for column in columns]
+
+
+def test_figures_are_the_papers():
+    """Typed by hand from a transcription of v2's tables, not from the file under test."""
+    assert printed("clip_mix", "p = 0") == ["36.0", "53.0", "34.1", "74.1", "53.5"]
+    assert printed("clip_mix", "p = 0.8") == ["69.2", "61.5", "42.2", "85.2", "66.9"]
+    assert printed("clip_mix", "p = 1") == ["69.7", "57.3", "37.7", "84.2", "63.0"]
+    assert printed("clip_mix", "concat") == ["43.3", "57.8", "35.6", "80.2", "56.4"]
+    assert printed("clip_mix_large_text", "p = 0.6") == ["69.2", "64.4", "43.2", "87.5", "68.8"]
+    assert printed("clip_text_encoder", "L/16, H text, p = 0.8") == ["74.2", "66.0", "46.6", "89.9", "72.7"]
+    assert printed("clip_text_encoder", "S/16, S text, p = 1") == ["60.7", "49.2", "30.1", "73.5", "53.3"]
+    long = (("urban1k", "i2t_r1"), ("urban1k", "t2i_r1"), ("vg-attribution", "macro"))
+    assert printed("clip_long", "Recap-CLIP L/16, recaptioned", long) == ["89.0", "91.8", "66.8"]
+    assert printed("clip_long", "OpenAI CLIP B/16", long) == ["67.4", "53.3", "62.6"]
+
+
+def test_tables_are_whole_and_agree_where_they_repeat_a_run():
+    tables = read_source(published_files(NOWHERE)["recap-datacomp-1b"])
+    assert {name: len(table.rows) for name, table in tables.items()} == {
+        "clip_mix": 12, "clip_text_encoder": 9, "clip_mix_large_text": 4, "clip_long": 6,
+    }  # fmt: skip
+    assert [table.place for table in tables.values()] == ["v2 Table 3", "v2 Table 4", "v2 Table 5", "v2 Table 6"]
+    assert [row.place("p_original") for row in tables["clip_mix"].rows] == [*(round(0.1 * i, 1) for i in range(11)), None]
+    assert tables["clip_mix"].rows[-1].meta["mix"] == "concat"
+    assert printed("clip_mix", "p = 0.8") == printed("clip_text_encoder", "B/16, B text, p = 0.8")
+    assert printed("clip_mix", "p = 1") == printed("clip_text_encoder", "B/16, B text, p = 1")
+    assert printed("clip_mix_large_text", "p = 0.8") == printed("clip_text_encoder", "B/16, L text, p = 0.8")
+
+
+@pytest.mark.parametrize("name", WEB)
+def test_every_shipped_row_fills_every_column_of_its_board(name):
+    board = load_board(name, NOWHERE)
+    for reference in board.published:
+        for row in load_published(reference, NOWHERE).rows:
+            assert {(column.task, column.metric) for column in board.columns} == row.values.keys()
+
+
+def test_without_a_result_the_published_rows_render_and_nothing_is_claimed(tmp_path):
+    render_board("clip-mix", tmp_path / "lb", tmp_path / "rep")
+    made = {path.suffix for path in (tmp_path / "rep").iterdir()}
+    assert made == {".md", ".csv", ".html", ".svg", ".png"}
+    text, page = ((tmp_path / "rep" / f"clip-mix.{end}").read_text() for end in ("md", "html"))
+    for content in (text, page):
+        assert "No measured result yet" in content and "https://arxiv.org/abs/2406.08478" in content
+        assert "no error was published" in content and "single training seed" in content
+        assert "separable" not in content and "±" not in content and 'class="best"' not in content
+        assert "recap-eval clip --model M --tasks imagenet1k,coco-retrieval,flickr30k-retrieval" in content
+    assert "| 0.8 | _69.2_ | _61.5_ | _42.2_ | _85.2_ | _66.9_ |" in text and "| concat | _43.3_ |" in text
+    assert check_board("clip-mix", tmp_path / "lb", tmp_path / "rep") is None
+
+
+def test_a_board_without_an_axis_has_no_plot(tmp_path):
+    render_board("clip-long", tmp_path / "lb", tmp_path / "rep")
+    assert {path.suffix for path in (tmp_path / "rep").iterdir()} == {".md", ".csv", ".html"}
+    assert "| Recap-CLIP B/16, recaptioned | _85.0_ | _87.3_ | _66.4_ |" in (tmp_path / "rep" / "clip-long.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Mixes far below the paper's, two seeds each, and a model of somebody else's."""
+    root, rng = tmp_path_factory.mktemp("measured"), np.random.default_rng(0)
+    for p in (0.0, 0.8, 1.0):
+        for seed in (0, 1):
+            meta = RUN | {"p_original": p, "seed": seed}
+            put(root, "imagenet1k", f"b16-p{p:g}-s{seed}", {"acc1": scores(rng.random(60) < 0.1 + 0.1 * p)}, meta=meta)
+    put(root, "imagenet1k", "ViT-B-16/openai", {"acc1": scores(rng.random(60) < 0.5)})
+    return root
+
+
+def statistics(table):
+    cells = [(row.label, number, cell) for row in table.sweeps[0].rows for number, cell in row.cells.items()]
+    return [(label, number, cell.estimate, cell.best, cell.tied, cell.to_baseline) for label, number, cell in cells]
+
+
+def test_published_rows_are_in_no_statistic(measured, tmp_path):
+    alone = (board_files(NOWHERE)["clip-mix"]).read_text().replace("published =", "# published =")
+    (tmp_path / "mine.toml").write_text(alone)
+    (tmp_path / "results").symlink_to(measured / "results")
+    ours, bare = build_table("clip-mix", measured), build_table("mine", tmp_path)
+    assert statistics(ours) == statistics(bare)
+    assert len(ours.published) == 1 and not bare.published and ours.others[0].label == "ViT-B-16/openai"
+
+
+def test_csv_tells_published_from_measured(measured, tmp_path):
+    render_board("clip-mix", measured, tmp_path)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "clip-mix.csv").read_text())))
+    kinds = [row["kind"] for row in rows]
+    assert kinds.count("measured") == 4 and kinds.count("published") == 12 * 5
+    for row in rows:
+        if row["kind"] == "published":
+            assert row["source"] == "https://arxiv.org/abs/2406.08478 v2 Table 3"
+            assert not any(row[name] for name in ("low", "high", "n", "best", "tied_with_best", "delta", "seeds"))
+        else:
+            assert row["n"] == "60" and row["low"] and not row["source"]
+    concat = [row for row in rows if row["row"] == "concat"]
+    assert len(concat) == 5 and all(row["p_original"] == "" for row in concat)
+
+
+def test_page_and_plot_keep_them_apart(measured, tmp_path):
+    render_board("clip-mix", measured, tmp_path)
+    page = (tmp_path / "clip-mix.html").read_text()
+    section = re.search(r'<section class="published">.*?</section>', page, re.S).group()
+    assert "Published: v2 Table 3" in section and "69.2" in section and 'class="best"' not in section and "±" not in section
+    assert "No measured result yet" not in page and "<script" not in page
+    table = build_table("clip-mix", measured)
+    sweeps, groups = curves(table)
+    assert len(sweeps) == 1 and len(groups) == 1
+    assert data_digest(table) in (tmp_path / "clip-mix.svg").read_text()
+
+
+def test_the_plot_draws_published_figures_hollow_dashed_and_without_a_band():
+    from matplotlib.figure import Figure
+
+    from recap_eval.report.plots import _hollow
+
+    table = build_table("clip-mix", NOWHERE)
+    axis = Figure().subplots()
+    _hollow(axis, table, curves(table)[1], 0)
+    (line,) = axis.lines
+    assert line.get_markerfacecolor() == "white" and line.get_linestyle() == "--" and not axis.collections
+    assert line.get_label() == "published (v2 Table 3)"
+    assert [round(y, 1) for y in line.get_ydata()][-3:] == [69.2, 69.2, 69.7] and list(line.get_xdata())[:2] == [0.0, 0.1]
+
+
+def own(root, name="mine", **changes):
+    """Write a source beside results; `changes` replace its fields."""
+    row = {"label": "r", "meta": {"p_original": 0.5}, "values": {"imagenet1k": {"acc1": 0.5}}}
+    record = {"schema_version": 1, "kind": "published", "title": "T", "url": "https://example.org", "version": "v1"}
+    record |= {"tables": {"t": {"caption": "Table 1", "rows": [row]}}} | changes
+    (root / "published").mkdir(parents=True, exist_ok=True)
+    (root / "published" / f"{name}.json").write_text(json.dumps(record))
+
+
+def test_a_users_source_adds_and_comes_first(tmp_path):
+    own(tmp_path)
+    assert set(published_files(tmp_path)) == {"mine", "recap-datacomp-1b"}
+    assert load_published("mine:t", tmp_path).rows[0].values == {("imagenet1k", "acc1"): 0.5}
+    own(tmp_path, "recap-datacomp-1b")
+    with pytest.raises(DataError, match="clip_mix"):
+        load_published("recap-datacomp-1b:clip_mix", tmp_path)
+
+
+def table_of(value, **more):
+    return {"tables": {"t": {"caption": "Table 1", "rows": [{"label": "r", "values": {"coco": {"fid": value}}}]} | more}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "result"}, "does not hold published figures"),
+        ({"schema_version": 2}, "schema version 2"),
+        ({"url": "javascript:alert(1)"}, "not an https address"),
+        (table_of(27.8), r"Table 1, r, coco/fid is 27.8: not a share"),
+        (table_of("27.8"), "not a number"),
+        (table_of(float("nan")), "not a number"),
+        (table_of(True), "not a number"),
+        ({"tables": {"t": {"rows": []}}}, "'caption' is missing"),
+        ({"tables": []}, "mine.json"),
+        (table_of(0.5, notes="one"), "list of sentences"),
+    ],
+)
+def test_damaged_sources_are_named(tmp_path, changes, message):
+    own(tmp_path, **changes)
+    with pytest.raises(DataError, match=message) as caught:
+        load_published("mine:t", tmp_path)
+    assert "mine.json" in caught.value.what
+
+
+def test_figures_that_are_no_shares_fit_if_they_are_named(tmp_path):
+    own(tmp_path, **table_of(27.8, not_shares=["fid"]))
+    assert load_published("mine:t", tmp_path).rows[0].values == {("coco", "fid"): 27.8}
+
+
+def test_hostile_labels_are_text(tmp_path):
+    row = {"label": "<script>x</script>|", "values": {"imagenet1k": {"acc1": 0.5}}}
+    own(tmp_path, tables={"t": {"caption": "Table 1", "notes": ["<b>"], "rows": [row]}})
+    toml = board_files(NOWHERE)["clip-text-encoder"].read_text()
+    (tmp_path / "mine.toml").write_text(toml.replace("recap-datacomp-1b:clip_text_encoder", "mine:t"))
+    render_board("mine", tmp_path, tmp_path / "rep")
+    page = (tmp_path / "rep" / "mine.html").read_text()
+    assert "<script" not in page and "<b>" not in page and "&lt;script&gt;" in page
+    assert r"</script>\|" in (tmp_path / "rep" / "mine.md").read_text()
+
+
+def test_a_board_that_asks_for_nothing_there_is_told_the_nearest(tmp_path):
+    toml = board_files(NOWHERE)["clip-mix"].read_text()
+    (tmp_path / "mine.toml").write_text(toml.replace(":clip_mix", ":clip_mx"))
+    done = recap("recap-eval", "report", "mine", "--leaderboards", tmp_path, "--out", tmp_path / "rep")
+    assert_two_line_error(done, 1, "recap-datacomp-1b:clip_mx", "'recap-datacomp-1b:clip_mix'")
+
+
+def test_all_boards_are_rendered_and_those_without_a_row_are_told(tmp_path):
+    done = recap("recap-eval", "report", "--leaderboards", tmp_path / "lb", "--out", tmp_path / "rep")
+    assert done.returncode == 0 and "clip: passed over" in done.stderr
+    assert {path.stem for path in (tmp_path / "rep").glob("*.md")} == set(WEB)
+    check = recap("recap-eval", "report", "--check", "--leaderboards", tmp_path / "lb", "--out", tmp_path / "rep")
+    assert check.returncode == 0 and check.stdout.startswith("up to date: clip-long")
+    (tmp_path / "rep" / "clip.md").write_text("old")
+    stale = recap("recap-eval", "report", "--check", "--leaderboards", tmp_path / "lb", "--out", tmp_path / "rep")
+    assert_two_line_error(stale, 1, "holds no result for board 'clip'")
+
+
+def test_after_a_measurement_every_board_of_its_tasks_is_rendered(measured, tmp_path, capsys):
+    assert boards_of({"urban1k", "vg-attribution"}, NOWHERE) == {"clip-long": {"urban1k", "vg-attribution"}}
+    args = Namespace(out=measured, reports=tmp_path, json=False)
+    _report_after(args, {"imagenet1k", "scenes-long", "sugarcrepe"})
+    assert {path.stem for path in tmp_path.glob("*.md")} == {"clip-mix", "clip-mix-large-text", "clip-text-encoder"}
+    told = capsys.readouterr()
+    assert told.out.count("Report: ") == 3
+    assert "clip: not rendered" in told.err and "No board shows sugarcrepe" in told.err
+
+
+def test_a_column_may_pin_settings_and_data(tmp_path):
+    values = {"acc1": scores([1, 0, 1])}
+    many = [put(tmp_path, "t", f"m{i}", values, settings={"templates": "simple-1"}) for i in range(3)]
+    few = put(tmp_path, "t", "m9", values, settings={"templates": "openai-80"}, fingerprint="e" * 64)
+    limited = put(tmp_path, "t", "m8", values, settings={"templates": "openai-80"}, limit=2)
+    results = [*many, few, limited]
+    kept, left = comparable(results, Column("t", 1, "acc1", "T"))
+    assert kept == many and "settings.templates is openai-80, not simple-1" in left[0] and "partial is True" in left[1]
+    kept, left = comparable(results, Column("t", 1, "acc1", "T", {"templates": "openai-80"}, "eeee"))
+    assert kept == [few] and len(left) == 4 and "settings.templates is simple-1, not openai-80" in left[0]
+    kept, left = comparable(results, Column("t", 1, "acc1", "T", {}, "abc"))
+    assert kept == [] and "data is dddddddddddd…, not abc" in left[0]
+    assert comparable(results, Column("t", 2, "acc1", "T"))[0] == []

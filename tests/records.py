@@ -1,0 +1,45 @@
+"""Results written without a model: what a test needs to fill boards and to compare."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from recap_eval.data.items import DataId
+from recap_eval.models.base import ModelId
+from recap_eval.results import Result, identity, new_record, result_path, settings_of, write_result
+from recap_eval.tasks.base import ItemScores, Metric, Scores, Task
+from recap_eval.tasks.catalog import Row
+
+RUN = {"recipe": "b16", "recipe_digest": "0" * 8, "samples_seen": 1000, "train_data": "f" * 64, "precision": "bf16"}
+
+
+def scores(values, clusters=None, items=None) -> ItemScores:
+    """Return per-item scores; without clusters every item is an image of its own."""
+    items = [f"i{number}" for number in range(len(values))] if items is None else items
+    return ItemScores(items, list(items if clusters is None else clusters), np.asarray(values, dtype=float))
+
+
+def put(root: Path, task: str, model: str, metrics: dict[str, ItemScores], **other) -> Result:
+    """Write a result of a task under a leaderboards folder.
+
+    Args:
+        root: The folder.
+        task: Name of the task; its metrics are the keys of `metrics`, the first the primary one.
+        model: Name of the model; with `meta`, how it was made.
+        metrics: Scores by metric.
+        other: meta, revision, limit, version, fingerprint, settings, higher_is_better.
+    """
+    upward = other.get("higher_is_better", True)
+    described = Task(
+        task, other.get("version", 1), "retrieval", "", tuple(Metric(name, name, 0.001, upward) for name in metrics),
+        {"tie_rule": "expectation"} | other.get("settings", {}), lambda root: [], str, lambda e, d: Scores({}),
+        Row("pairs", "", ""),
+    )  # fmt: skip
+    who = ModelId(model, other.get("revision", f"rev-{model}"), {}, {"precision": "fp32"})
+    who = replace(who, meta=other.get("meta", {}))
+    data = DataId(task, "test", other.get("fingerprint", "d" * 64), "made by a test")
+    settings = settings_of(described, who, other.get("limit"))
+    path = result_path(root, described, who, identity(described, who, data, settings))
+    found = Scores(metrics)
+    return write_result(path, new_record(described, who, data, settings, found, {}) | {"run": {}}, found)
