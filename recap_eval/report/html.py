@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the templates, which escape everything put into them."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
@@ -69,7 +70,7 @@ def board_page(table: Table, plot: str | None, links: dict[str, str]) -> str:
         rows = [(row.label, text.seeds_text(row), _cells(table, row, links)) for row in table.others]
         groups.append({"title": "Models without a mix", "first": "model", "support": [], "rows": rows, "has_delta": False})
     legend = text.LEGEND.format(base=text.base_name(table.board)).replace("**", "")
-    page: str = _environment().get_template("board.html").render(
+    page: str = environment().get_template("board.html").render(
         board=table.board, groups=groups, headers=text.headers(table), plot=plot, legend=legend,
         left_out=table.left_out, sources=text.sources_text(table),
     )  # fmt: skip
