@@ -1,6 +1,7 @@
 """What the item ids of a result stand for: the image or caption that was asked, what is right, what was put first instead.
 
-Tasks name an image by its key, a caption by "key#number" with its number over all captions measured, and a pair by "key#row".
+Tasks name an image by its key; a caption by "key#number", numbered over all captions measured; a pair by "key#row"; and a
+case of two images by "key#case", with the first one's key.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from recap_eval.data.items import AnyData, CaptionedImages, CaptionPairs, ImageItem, LabelledImages
+from recap_eval.data.items import AnyData, CaptionedImages, CaptionPairs, CaptionQuads, ImageItem, LabelledImages
 from recap_eval.errors import DataError
 
 
@@ -19,7 +20,7 @@ class Thing:
     Args:
         id: Its id in the result.
         text: The text; None if it is an image, or if the data is absent.
-        image: The image; of a caption put first, the one it belongs to.
+        image: The image; of a caption, the one it belongs to where that is to be shown.
     """
 
     id: str
@@ -49,7 +50,7 @@ def describer(data: AnyData | None, metric: str, measured: Iterable[str]) -> tup
                  if image.key in kept for text in own]  # fmt: skip
         by_key = _by_key(data.images)
         return (len(kept), _of_captions(texts, by_key)) if metric.startswith("t2i") else (len(texts), _of_images(texts, by_key))
-    return None, _of_pairs(data) if isinstance(data, CaptionPairs) else _of_clusters(_by_key(data.images))
+    return None, _of_pairs(data) if isinstance(data, CaptionPairs) else _of_quads(data)
 
 
 def _by_key(images: Sequence[ImageItem]) -> dict[str, ImageItem]:
@@ -119,6 +120,13 @@ def _of_pairs(data: CaptionPairs) -> Describe:
     return describe
 
 
-def _of_clusters(images: dict[str, ImageItem]) -> Describe:
-    """Describe the items of a form that has no description of its own by their image alone."""
-    return lambda item, cluster, given: (Thing(item, image=images.get(cluster)), (), _text(given))
+def _of_quads(data: CaptionQuads) -> Describe:
+    """Describe a case by its two images with their own captions; what was put first is told in words by the result."""
+    own = [Thing(image.key, data.captions[number // 2][number % 2], image) for number, image in enumerate(data.images)]
+
+    def describe(item: str, cluster: str, given: str | None) -> Described:
+        _numbered(own[::2], item)
+        case = 2 * int(item.rpartition("#")[2])
+        return Thing(item), (own[case], own[case + 1]), _text(given)
+
+    return describe

@@ -102,11 +102,13 @@ def _card(failure: Failure, listing: Listing, seen: dict[str, Thumbnail]) -> dic
     if given and listing.result.record["task"]["kind"] == "pairs":
         right["texts"], given["texts"] = _marked(right["texts"], given["texts"])
     asked = _side((failure.asked,), seen)
-    facts = {"rank": rank_text(failure, listing), "tie": tie_text(failure)}
+    matched = len(right["images"]) > 1  # several images, each with its own caption
+    facts = {"rank": rank_text(failure, listing), "tie": tie_text(failure), "matched": matched}
     return {"id": failure.asked.id, "asked": asked, "right": right, "given": given} | facts
 
 
 def _side(things: tuple[Thing, ...], seen: dict[str, Thumbnail]) -> dict[str, Any]:
+    """Return the texts, each cut into parts, and the images with their keys."""
     texts = [[(thing.text, False)] for thing in things if thing.text is not None]
     images = [(thing.image.key, _once(thing.image, seen)) for thing in things if thing.image]
     return {"texts": texts, "images": images}

@@ -7,7 +7,6 @@ import textwrap
 
 from recap_eval.data.describe import Thing
 from recap_eval.failures import PLAIN, Failure, Listing
-from recap_eval.report.text import figure
 from recap_eval.results import Result
 
 NARROWEST = 40  # columns: below this nothing is gained by wrapping
@@ -36,8 +35,8 @@ def visible(text: str, keep: str = "") -> str:
 def metric_line(listing: Listing, label: str) -> str:
     """Return the metric's figure with its half-width, × 100, as in "acc@1 33.2 ± 2.9"."""
     cell = listing.result.record["metrics"][listing.metric]
-    half = f" ± {figure((cell['ci95'][1] - cell['ci95'][0]) / 2)}" if cell["ci95"] else ""
-    return f"{label} {figure(cell['value'])}{half}"
+    half = f" ± {50 * (cell['ci95'][1] - cell['ci95'][0]):.1f}" if cell["ci95"] else ""
+    return f"{label} {100 * cell['value']:.1f}{half}"
 
 
 def count_line(listing: Listing) -> str:
@@ -78,23 +77,17 @@ def notes(listing: Listing) -> list[str]:
     if not listing.has_given:
         found.append(
             "This result is from before what a model puts first was kept, so it says only which items are wrong. "
-            f"To measure again: {again(listing.result)}"
+            f"To measure again: recap-eval clip --model … --tasks {listing.result.task} --force"
         )
     if listing.metric in PLAIN:
         found.append(
-            f"{listing.metric} is an average of averages; what is right and what is wrong is told by {PLAIN[listing.metric]}."
+            f"{listing.metric} is an average of averages; which items are right or wrong is {PLAIN[listing.metric]}'s."
         )
     if listing.n_ties:
         found.append(f"Ties with a wrong one among these: {listing.n_ties:,}. The figure counts them by expectation.")
     if listing.result.partial:
         found.append("The result is partial: some items were not measured.")
     return found
-
-
-def again(result: Result) -> str:
-    """Return the command that measures a result again, as far as the record tells it."""
-    command = str(result.record.get("run", {}).get("command") or "recap-eval clip --model …")
-    return f"{re.sub(r' --tasks [^ ]+| --force', '', command)} --tasks {result.task} --force"
 
 
 def rank_text(failure: Failure, listing: Listing) -> str:
