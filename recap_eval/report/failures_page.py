@@ -99,7 +99,7 @@ def failures_page(listing: Listing, label: str, more: list[str]) -> tuple[str, i
 def _card(failure: Failure, listing: Listing, seen: dict[str, Thumbnail]) -> dict[str, Any]:
     right = _side(failure.right, seen)
     given = None if failure.given is None else _side((failure.given,), seen)
-    if given and listing.result.record["task"]["kind"] == "pairs":
+    if given and len(failure.right) == 1 and listing.result.record["task"]["kind"] == "pairs":
         right["texts"], given["texts"] = _marked(right["texts"], given["texts"])
     asked = _side((failure.asked,), seen)
     matched = len(right["images"]) > 1  # several images, each with its own caption
