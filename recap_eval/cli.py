@@ -38,6 +38,13 @@ REPORT_EXAMPLES = """examples:
   recap-eval report clip                                   leaderboards/ -> reports/clip.md .csv .svg .png .html
   recap-eval report --check                                exit 1 if a report does not follow from its results"""
 
+SHOW_EXAMPLES = """examples:
+  recap-eval show scenes-tiny-p0.5-s0/scenes-zeroshot --data scenes
+  recap-eval show runs/lb/results/a-1f2e3d4c/scenes-long-5a6b7c8d.json --metric t2i_r1 --html wrong.html
+  recap-eval show a/scenes-long --against b/scenes-long --failures 50   wrong in a, right in b; and the four counts
+
+RESULT is a file, or MODEL/TASK; beginnings that are clear are enough. Without the data, ids stand for images and texts."""
+
 
 FETCH_EXAMPLES = """examples:
   recap-eval fetch                                         what can be fetched, how large it is, under which licence
@@ -59,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_clip(commands)
     _add_compare(commands)
     _add_report(commands)
+    _add_show(commands)
     _add_list(commands)
     _add_scenes(commands)
     _add_fetch(commands)
@@ -117,6 +125,21 @@ def _add_report(commands: Any) -> None:
     report.add_argument("--out", type=as_path, default=Path("reports"), metavar="DIR", help="where reports go")
     report.add_argument("--check", action="store_true", help="write nothing; exit 1 if a report differs from its results")
     report.set_defaults(run=run_report)
+
+
+def _add_show(commands: Any) -> None:
+    show = _command(commands, "show", "show what a model got wrong", SHOW_EXAMPLES)
+    show.add_argument("result", metavar="RESULT", help="a result's JSON, or MODEL/TASK")
+    show.add_argument("--failures", type=positive, default=20, metavar="N", help="how many to show (default 20)")
+    show.add_argument(
+        "--order", choices=("random", "worst", "first"), default="random", help="which of them (default random, stable)"
+    )
+    show.add_argument("--metric", metavar="M", help="default: the task's primary one")
+    show.add_argument("--against", metavar="RESULT", help="show what this result gets right instead")
+    show.add_argument("--html", type=as_path, metavar="FILE", help="write a page with thumbnails too")
+    show.add_argument("--data", type=as_path, metavar="DIR", help="data root or folder of scenes (default: $RECAP_DATA)")
+    show.add_argument("--leaderboards", type=as_path, default=Path("leaderboards"), metavar="DIR", help="results")
+    show.set_defaults(run=run_show)
 
 
 def _add_list(commands: Any) -> None:
@@ -234,6 +257,13 @@ def run_report(args: argparse.Namespace) -> int:
     from recap_eval.commands.report import render_boards
 
     return render_boards(args)
+
+
+def run_show(args: argparse.Namespace) -> int:
+    """Show what a model got wrong."""
+    from recap_eval.commands.show import show_failures
+
+    return show_failures(args)
 
 
 def run_list(args: argparse.Namespace) -> int:

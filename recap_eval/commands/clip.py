@@ -112,7 +112,7 @@ def _options(args: argparse.Namespace, root: Path, team: Team) -> Options:
 
     if args.no_cache and (team.shard or args.cache):
         raise UserError(
-            "--no-cache does not go with parts of a run, nor with --cache.", "Parts of a run meet in the cache: leave one out."
+            "--no-cache goes neither with parts of a run nor with --cache.", "Parts meet in the cache: leave one out."
         )
     return Options(
         out=args.out,

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the templates, which escape everything put into them."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
@@ -71,7 +72,7 @@ def board_page(table: Table, plot: str | None, links: dict[str, str]) -> str:
         rows = [(row.label, cells.seeds_text(row), _cells(table, row, links)) for row in table.others]
         title = cells.others_title(table.board)
         groups.append({"title": title, "first": "model", "support": [], "rows": rows, "has_delta": False})
-    page: str = _environment().get_template("board.html").render(
+    page: str = environment().get_template("board.html").render(
         board=table.board, groups=groups, headers=cells.headers(table), plot=plot, legend=_legend(table),
         left_out=table.left_out, sources=text.sources_text(table),
         published=[_published(table, group) for group in table.published],
