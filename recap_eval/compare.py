@@ -256,8 +256,7 @@ def _plain(base: Result, other: Result, metric: str, counted: set[str]) -> tuple
 
 
 def _part(whole: ItemScores, counted: set[str]) -> ItemScores:
-    kept = [number for number, item in enumerate(whole.items) if item in counted]
-    return ItemScores([whole.items[i] for i in kept], [whole.clusters[i] for i in kept], whole.values[kept])
+    return whole.part([number for number, item in enumerate(whole.items) if item in counted])
 
 
 def _counts(ours: ItemScores, theirs: ItemScores, upward: bool) -> Counts:

@@ -15,6 +15,7 @@ from recap_eval.data.describe import Describe, Thing, describer
 from recap_eval.data.items import AnyData
 from recap_eval.errors import DataError, UserError, unknown_name
 from recap_eval.hashrand import text_key
+from recap_eval.metrics.macro import PLAIN
 from recap_eval.results import Result
 from recap_eval.stats import Estimate, paired_items
 from recap_eval.tasks.base import ItemScores
@@ -22,7 +23,6 @@ from recap_eval.tasks.base import ItemScores
 if TYPE_CHECKING:
     import numpy as np
 
-PLAIN = {"mpcr": "acc1", "macro": "acc"}  # an average over classes or kinds has no right and wrong items; this one has
 FIRST = {  # the metric with which what was put first is kept
     "acc5": "acc1", "i2t_r5": "i2t_r1", "i2t_r10": "i2t_r1", "t2i_r5": "t2i_r1", "t2i_r10": "t2i_r1",
 }  # fmt: skip
@@ -137,10 +137,7 @@ def outcomes(result: Result, metric: str) -> ItemScores:
 def _part(scores: ItemScores, items: list[str]) -> ItemScores:
     """Return the scores of some items, in their order."""
     place = {item: number for number, item in enumerate(scores.items)}
-    chosen = [place[item] for item in items]
-    given = [scores.given[i] for i in chosen] if scores.given is not None else None
-    rank = scores.rank[chosen] if scores.rank is not None else None
-    return ItemScores(items, [scores.clusters[i] for i in chosen], scores.values[chosen], given, rank)
+    return scores.part([place[item] for item in items])
 
 
 def _by_rank(wrong: list[int], scores: ItemScores) -> list[int]:

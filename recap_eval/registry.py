@@ -20,6 +20,12 @@ def suites(rows: dict[str, Row]) -> dict[str, list[str]]:
     return found
 
 
+def how_to_get(name: str, row: Row, root: Path) -> str:
+    """Say in one line how people get a task's data: by `recap-eval fetch` where a licence allows it, else by hand."""
+    by_hand = row.get.replace("DATA_ROOT", str(root))
+    return f"recap-eval fetch {name} --data {root} ({by_hand})" if row.fetch else by_hand
+
+
 def get_task(name: str, root: Path | None = None, templates: str = "") -> Task:
     """Return a task by name.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from recap_eval.data.digests import Digests, fingerprint
+from recap_eval.data.digests import MEMORY, Digests, fingerprint
 from recap_eval.data.items import AnyData, DataId
 from recap_eval.embed import Embedder
 from recap_eval.errors import DataError
@@ -28,7 +28,7 @@ class Options:
     Args:
         out: The leaderboards folder.
         data: The data root.
-        batch_size: Images or texts per forward pass.
+        batch_size: Images per forward pass; None for what suits the device.
         limit: Measure the first so many images only; the results are marked partial.
         skip_bad: Leave out unreadable images, counted, instead of stopping.
         force: Measure again what is measured already; embeddings that are kept are still used.
@@ -39,7 +39,7 @@ class Options:
 
     out: Path
     data: Path
-    batch_size: int = 64
+    batch_size: int | None = None
     limit: int | None = None
     skip_bad: bool = False
     force: bool = False
@@ -96,7 +96,7 @@ def make_embedder(model: DualEncoder, options: Options) -> Embedder:
     if options.cache is not None:
         for folder in evict(options.cache, options.cache_limit):
             _say(options, f"  cache: embeddings {folder} made room (--cache-limit)")
-        store, memory = Store(options.cache, model.id), options.cache / "digests.sqlite"
+        store, memory = Store(options.cache, model.id), options.cache / MEMORY
     digests = Digests(memory, options.progress)
     return Embedder(model, options.batch_size, options.skip_bad, options.progress, store, digests)
 

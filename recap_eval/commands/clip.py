@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from recap_eval.data.root import default_cache, default_root, is_chosen
 from recap_eval.errors import DataError, UserError
-from recap_eval.registry import choose_tasks
+from recap_eval.registry import choose_tasks, how_to_get
 from recap_eval.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -41,7 +41,10 @@ def find_data(args: argparse.Namespace) -> tuple[Path, list[Task], dict[str, Dat
 
 
 def _absent(task: Task, lack: list[str], root: Path) -> DataError:
-    return DataError(f"The data of {task.name} is not under {root}: no {', '.join(lack)}.", f"Get it: {task.row.get}")
+    return DataError(
+        f"The data of {task.name} is not under {root}: no {', '.join(lack)}.",
+        f"Get it: {how_to_get(task.name, task.row, root)}",
+    )
 
 
 def _draw_scenes(root: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import sys
 
 from recap_eval.data.root import default_root
-from recap_eval.registry import choose_tasks, suites
+from recap_eval.registry import choose_tasks, how_to_get, suites
 from recap_eval.tasks.catalog import load_catalog
 
 
@@ -22,7 +22,8 @@ def _models(args: argparse.Namespace) -> int:
     names = open_clip_names()
     print(json.dumps(names) if args.json else "\n".join(names))
     if not args.json:
-        print("also: a folder (our artifacts, or open_clip's local form), and hf-hub:ORG/NAME", file=sys.stderr)
+        also = "a folder, NAME/CHECKPOINT.pt, hf-hub:ORG/NAME, transformers:ORG/NAME, a LongCLIP file, MODULE:ATTR"
+        print(f"also: {also} (docs/models.md)", file=sys.stderr)
     return 0
 
 
@@ -32,7 +33,8 @@ def _tasks(args: argparse.Namespace) -> int:
     if args.json:
         facts = [
             {"name": task.name, "kind": task.kind, "version": task.version, "present": not absent, "missing": absent}
-            | {"suites": task.row.suites, "summary": task.summary, "get": task.row.get, "fetch": task.row.fetch}
+            | {"suites": task.row.suites, "summary": task.summary, "fetch": task.row.fetch}
+            | {"get": how_to_get(task.name, task.row, root)}
             for task, absent in rows
         ]
         print(json.dumps(facts))
@@ -43,5 +45,5 @@ def _tasks(args: argparse.Namespace) -> int:
     if lacking := [(task, absent) for task, absent in rows if absent]:
         print(f"\nData root: {root}. What is missing, and how to get it:", file=sys.stderr)
         for task, absent in lacking:
-            print(f"  {task.name}: {', '.join(absent)}\n    {task.row.get}", file=sys.stderr)
+            print(f"  {task.name}: {', '.join(absent)}\n    {how_to_get(task.name, task.row, root)}", file=sys.stderr)
     return 0

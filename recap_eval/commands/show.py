@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from recap_eval.data.describe import Thing
-from recap_eval.data.digests import Digests, fingerprint
+from recap_eval.data.digests import MEMORY, Digests, fingerprint
 from recap_eval.data.items import AnyData
-from recap_eval.data.root import default_root
+from recap_eval.data.root import default_cache, default_root
 from recap_eval.errors import DataError, UserError, nearest
 from recap_eval.failures import Listing, choose_metric, list_failures
 from recap_eval.files import write_text
@@ -108,7 +108,9 @@ def find_data(result: Result, root: Path) -> Found:
 
 
 def _check_same_data(result: Result, data: AnyData, root: Path) -> None:
-    found = fingerprint([image.key for image in data.images], Digests().of(data.images), data.contents())
+    found = fingerprint(
+        [image.key for image in data.images], Digests(default_cache() / MEMORY).of(data.images), data.contents()
+    )
     told = result.record["data"]
     if found != told["fingerprint"]:
         made = result.record.get("run", {}).get("command")

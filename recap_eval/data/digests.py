@@ -16,6 +16,7 @@ from recap_eval.console import progress_bar
 from recap_eval.data.items import ImageItem
 from recap_eval.files import canonical_json
 
+MEMORY = "digests.sqlite"  # in the cache folder
 READERS = 8  # threads that read and digest: both leave Python's lock
 CHUNK = 4096  # images digested between two commits to the memory
 

@@ -108,17 +108,27 @@ class TransformPixels:
 
 def _resized_fast(image: Image, spec: FastSpec) -> torch.Tensor:
     """Resize (and crop) in integers: (3, H, W) bytes."""
-    import numpy as np
-    import torch
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import functional
 
     how = InterpolationMode.BICUBIC if spec.bicubic else InterpolationMode.BILINEAR
     size = list(spec.size) if spec.squash else [spec.size[0]]  # one number: the shortest side
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    resized = functional.resize(pixels, size, interpolation=how, antialias=True)
+    resized = functional.resize(_planes(image), size, interpolation=how, antialias=True)
     whole: torch.Tensor = resized if spec.squash else functional.center_crop(resized, list(spec.size))
-    return whole
+    return whole[:3]
+
+
+def _planes(image: Image) -> torch.Tensor:
+    """Return an image's bytes as (3 or 4, H, W), channels last: PIL's own memory, four bytes a pixel, where it gives it away."""
+    import numpy as np
+    import pyarrow as pa
+    import torch
+
+    try:
+        flat = torch.from_dlpack(pa.array(image).flatten())
+    except (TypeError, ValueError, pa.ArrowException):  # an older PIL, or an image in several blocks
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    return flat.reshape(image.height, image.width, 4).permute(2, 0, 1)
 
 
 class OpaquePixels:

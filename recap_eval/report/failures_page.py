@@ -13,9 +13,9 @@ from typing import Any
 
 from recap_eval.data.describe import Thing
 from recap_eval.data.items import ImageItem
-from recap_eval.models.pixels import decode_image
 from recap_eval.errors import DataError
 from recap_eval.failures import Failure, Listing
+from recap_eval.models.pixels import decode_image
 from recap_eval.report.failures_text import (
     count_line,
     difference_line,

@@ -6,7 +6,8 @@ import re
 import textwrap
 
 from recap_eval.data.describe import Thing
-from recap_eval.failures import PLAIN, Failure, Listing
+from recap_eval.failures import Failure, Listing
+from recap_eval.metrics.macro import PLAIN
 from recap_eval.results import Result
 
 NARROWEST = 40  # columns: below this nothing is gained by wrapping

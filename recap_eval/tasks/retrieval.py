@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recap_eval.data.items import CaptionedImages
-from recap_eval.metrics.ranking import Ranks, Right, rank_right_items
+from recap_eval.metrics.ranking import Ranks, rank_both_ways
 from recap_eval.tasks.base import ItemScores, Metric, Scores
 
 if TYPE_CHECKING:
@@ -21,14 +21,13 @@ KS = (1, 5, 10)
 
 def score_retrieval(embedder: Embedder, data: CaptionedImages) -> Scores:
     """Return i2t recalls per image and t2i recalls per caption, both clustered by image."""
+    import torch
+
     images = embedder.images(data.images)
     captions = [(new, caption) for new, old in enumerate(images.kept) for caption in data.captions[old]]
     texts = embedder.texts([caption for _, caption in captions])
-    own: list[list[int]] = [[] for _ in images.kept]
-    for number, (new, _) in enumerate(captions):
-        own[new].append(number)
-    to_text = rank_right_items(images.vectors, texts.vectors, Right.of(own), item_row=texts.row)
-    to_image = rank_right_items(texts.each, images.vectors, Right.of([[new] for new, _ in captions]))
+    owner = torch.tensor([new for new, _ in captions])
+    to_text, to_image = rank_both_ways(images.vectors, texts.vectors, owner, texts.row)
     keys = [data.images[i].key for i in images.kept]
     owners = [keys[new] for new, _ in captions]
     names = [f"{key}#{number}" for number, key in enumerate(owners)]

@@ -17,7 +17,7 @@ HEAVY = ("torch", "numpy", "pandas", "open_clip", "transformers", "PIL", "pyarro
 
 
 HELPS = [("recap_eval", []), ("recap_train", []), ("recap_caption", []), ("recap_train", ["clip"])]
-HELPS += [("recap_eval", [name]) for name in ("clip", "report", "list", "scenes")]
+HELPS += [("recap_eval", [name]) for name in ("clip", "compare", "fetch", "list", "report", "scenes", "show")]
 
 
 @pytest.mark.parametrize(("package", "words"), HELPS)
@@ -254,6 +254,23 @@ def test_without_data_scenes_are_drawn_into_the_cache(model, tmp_path, monkeypat
     root, tasks, absent = find_data(args)
     assert root == tmp_path / "cache" / "recap" and len(tasks) == 5 and not absent
     assert (root / "scenes" / "scenes.json").is_file()
+
+
+def test_a_missing_data_set_does_not_stop_the_others(model, world, tmp_path):
+    done = evaluate(model, world, tmp_path, "--tasks", "coco-retrieval,scenes-long,urban1k", "--no-report")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert [path.name.split("-")[:2] for path in (tmp_path / "lb").rglob("*.json")] == [["scenes", "long"]]
+    for name in ("coco-retrieval", "urban1k"):
+        assert f"The data of {name} is not under {world}" in done.stderr and f"recap-eval fetch {name}" in done.stderr
+
+
+def test_a_second_run_needs_no_forward_pass(model, world, tmp_path):
+    words = ("--tasks", "scenes-long", "--cache", tmp_path / "cache", "--no-report")
+    first = evaluate(model, world, tmp_path / "a", *words)
+    again = evaluate(model, world, tmp_path / "b", *words)
+    assert first.returncode == again.returncode == 0 and "images:" in first.stderr and "images:" not in again.stderr
+    one, two = (json.loads(next((tmp_path / name / "lb").rglob("*.json")).read_text()) for name in "ab")
+    assert one["metrics"] == two["metrics"] and one["items"]["sha256"] == two["items"]["sha256"]
 
 
 @pytest.mark.serial

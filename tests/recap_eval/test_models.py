@@ -11,6 +11,7 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from support import ROOT
 
 from recap_eval.data.scenes.preview import drawn
 from recap_eval.errors import DataError, UserError
@@ -424,3 +425,11 @@ def test_bf16_changes_no_cosine_much(tmp_path, pictures):
 def test_drawn_scenes_are_the_same_every_time():
     first, second = drawn(3), drawn(3)
     assert first == second and len({*first[1]}) == 3
+
+
+def test_the_example_in_the_docs_runs(tmp_path, pictures):
+    text = (ROOT / "docs" / "models.md").read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / "my_models.py").write_text(text)
+    model = load(f"{tmp_path / 'my_models.py'}:Mine")
+    assert ours(model, pictures).shape == (4, 192) and model.encode_texts(["a", "b"]).shape == (2, 192)
+    assert model.id.revision == "own:epoch 3" and model.lengths(["a b c"]) == [5]

@@ -123,3 +123,28 @@ def test_truncated_image_is_bad():
     whole = Card("x", 3).read_image()
     with pytest.raises(DataError, match="not a readable image"):
         embedder().images([Card("cut", 0, whole[: len(whole) // 2]), Card("b", 1)])
+
+
+def test_a_box_is_what_counts_of_an_image():
+    """ARO's images are cropped before anything else: left and right half of one picture are two images."""
+    import io
+
+    from PIL import Image
+
+    picture = Image.new("RGB", (8, 4), (0, 0, 0))
+    picture.paste((8, 0, 0), (4, 0, 8, 4))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    left, right = (Card(f"half{i}", 0, buffer.getvalue()) for i in range(2))
+    left.box, right.box = (0, 0, 4, 4), (4, 0, 8, 4)
+    scores = score_pairs(embedder(), CaptionPairs(SOURCE, [left, right], [(0, "cat", "dog"), (1, "dog", "cat")]))
+    assert scores.metrics["acc"].values.tolist() == [1, 1]
+
+
+def test_mean_per_class_recall_and_any_of_several_right_classes():
+    cards = [Card(str(i), n) for i, n in enumerate([0, 0, 0, 1, 2])]
+    data = LabelledImages(SOURCE, cards, [(0, 3), (0, 3), (0, 3), (1,), (3,)], CLASSES, ("{}",))
+    scores = score_zero_shot(embedder(), data)
+    assert scores.metrics["acc1"].values.tolist() == [1, 1, 1, 1, 0]
+    assert scores.metrics["acc1"].given == [None, None, None, None, "owl"]
+    assert scores.metrics["mpcr"].values.mean() == pytest.approx(2 / 3)
