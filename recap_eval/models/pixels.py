@@ -29,7 +29,11 @@ def decode_image(payload: bytes, where: str, box: Box | None = None) -> Image:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        found = Image.open(io.BytesIO(payload)).convert("RGB")
+        found: Image.Image = Image.open(io.BytesIO(payload))
+        if found.mode == "RGB":
+            found.load()  # convert() would copy it once more
+        else:
+            found = found.convert("RGB")
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(
             f"{where} is not a readable image ({error}).", "Replace it, or count and leave out bad images: --skip-bad"
@@ -119,13 +123,14 @@ def _resized_fast(image: Image, spec: FastSpec) -> torch.Tensor:
 
 
 def _planes(image: Image) -> torch.Tensor:
-    """Return an image's bytes as (3 or 4, H, W), channels last: PIL's own memory, four bytes a pixel, where it gives it away."""
+    """Return an image's bytes as (3 or 4, H, W), channels last: PIL's own memory, four bytes a pixel, where it lends it."""
     import numpy as np
     import pyarrow as pa
     import torch
+    from torch.utils.dlpack import from_dlpack
 
     try:
-        flat = torch.from_dlpack(pa.array(image).flatten())
+        flat = from_dlpack(pa.array(image).flatten())
     except (TypeError, ValueError, pa.ArrowException):  # an older PIL, or an image in several blocks
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
     return flat.reshape(image.height, image.width, 4).permute(2, 0, 1)
