@@ -27,7 +27,10 @@ from recap_eval.errors import DataError, unknown_name
 from recap_eval.tasks.base import Metric, Task
 
 CATALOG = Path(__file__).with_name("catalog.toml")
-READERS = "recap_eval.data."  # where readers live
+READERS = tuple(  # the modules of readers, all that a user's table may name
+    f"recap_eval.data.{name}:"
+    for name in ("captioned", "imagenet", "labelled", "long_captions", "own", "paired", "scenes.locate", "webdata")
+)
 SEE_READERS = "See docs/tasks.md for the readers and their options."
 OWN = "tasks.toml"  # a user's rows, in the data root
 

@@ -498,7 +498,7 @@ def test_own_shards_by_the_role_that_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"of": "parquet", "folder": "x"}, "'recap_eval.data.own:parquet' with options .*'folder'"),
+        ({"of": "parquet", "folder": "x"}, "own:parquet' cannot be called with options .*'folder'"),
         ({"of": "parquett", "files": "x"}, "parquett"),
     ],
 )

@@ -480,7 +480,7 @@ def table(host, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "SOURCES", path)
     root = tmp_path / "data"
     root.mkdir()
-    row = 'kind = "retrieval"\nsummary = "-"\nreader = "x:y"\nsuites = ["mine"]\n'
+    row = 'kind = "retrieval"\nsummary = "-"\nreader = "recap_eval.data.own:shards"\nsuites = ["mine"]\n'
     (root / "tasks.toml").write_text(
         f'[task-photos]\n{row}needs = ["photos/{NAME}", "photos/in"]\nget = "-"\nfetch = ["photos", "texts"]\n'
         f'[task-form]\n{row}needs = ["form"]\nget = "Fill in the form at example.org."\n'
@@ -504,7 +504,7 @@ def test_a_task_that_lacks_nothing_is_not_fetched_for(table, host, capsys):
     """Its data may lie otherwise than we would put it, such as COCO's images without a folder of their own."""
     with (table / "tasks.toml").open("a") as rows:
         rows.write(
-            '[flat]\nkind = "retrieval"\nsummary = "-"\nreader = "x:y"\nneeds = ["flat"]\nget = "-"\nfetch = ["photos"]\n'
+            '[flat]\nkind = "retrieval"\nsummary = "-"\nreader = "recap_eval.data.own:shards"\nneeds = ["flat"]\nget = "-"\nfetch = ["photos"]\n'
         )
     (table / "flat").mkdir()
     assert main(["fetch", "flat", "--data", str(table)]) == 0 and not host.asked

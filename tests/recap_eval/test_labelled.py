@@ -152,9 +152,11 @@ def test_wrong_rows(tmp_path, options, more, words):
 @pytest.mark.parametrize(
     ("reader", "words"),
     [
-        ("recap_eval.data.labeled:folder", "No module named"),
+        ("recap_eval.data.labeled:folder", "no reader of ours"),
+        ("os:system", "no reader of ours"),
+        ("recap_eval.data.unpack:unpack", "no reader of ours"),
         ("recap_eval.data.labelled:folders", "no attribute 'folders'"),
-        ("folder", "cannot be called"),
+        ("folder", "no reader of ours"),
         ("recap_eval.data.scenes.locate:captioned", "cannot be called"),
     ],
 )

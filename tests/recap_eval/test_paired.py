@@ -367,7 +367,10 @@ def test_a_macro_average_of_nothing_is_an_error():
 
 
 def test_a_primary_metric_that_is_not_there_is_an_error(tmp_path):
-    put(tmp_path / "tasks.toml", "[mine]\nkind = 'pairs'\nsummary = ''\nreader = 'x:y'\nprimary = 'macro'\n")
+    put(
+        tmp_path / "tasks.toml",
+        "[mine]\nkind = 'pairs'\nsummary = ''\nreader = 'recap_eval.data.own:pairs'\nprimary = 'macro'\n",
+    )
     with pytest.raises(DataError, match="Task mine has no metric 'macro' to stand for it"):
         get_task("mine", tmp_path)
 
