@@ -504,7 +504,8 @@ def test_a_task_that_lacks_nothing_is_not_fetched_for(table, host, capsys):
     """Its data may lie otherwise than we would put it, such as COCO's images without a folder of their own."""
     with (table / "tasks.toml").open("a") as rows:
         rows.write(
-            '[flat]\nkind = "retrieval"\nsummary = "-"\nreader = "recap_eval.data.own:shards"\nneeds = ["flat"]\nget = "-"\nfetch = ["photos"]\n'
+            '[flat]\nkind = "retrieval"\nsummary = "-"\nreader = "recap_eval.data.own:shards"\n'
+            'needs = ["flat"]\nget = "-"\nfetch = ["photos"]\n'
         )
     (table / "flat").mkdir()
     assert main(["fetch", "flat", "--data", str(table)]) == 0 and not host.asked
