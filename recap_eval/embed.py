@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 MANY = 16  # so many different texts are not all made of unknown words
-ON_CPU, ON_GPU = 32, 256  # images per forward pass: of ViT-B-32 in fp32, 64 are a fifth slower than 32 on two cores
+ON_CPU, ON_GPU = 32, 256  # images per forward pass; benchmarks/clip_eval.py tells the speed at 16, 32 and 64
 TOKENS = 77  # `batch_size` texts of so many tokens fill a forward pass; of shorter ones, more
 AHEAD = 3  # batches prepared while a GPU works; on a CPU decoding ahead only takes cores from the model
 
@@ -206,10 +206,12 @@ class Embedder:
             self._lengths.update(zip(todo, self.model.lengths(todo), strict=True))
         return [self._lengths[text] for text in texts]
 
-    def truncated_share(self, texts: Sequence[str]) -> float:
-        """Return the share of texts that are longer than the model's context, and so were cut."""
+    def truncation(self, texts: Sequence[str]) -> dict[str, float]:
+        """Return the share of texts longer than the model's context, which were cut; nothing if the model does not say."""
+        if not self.model.context_length:
+            return {}
         lengths = self.lengths(texts)
-        return sum(length > self.model.context_length for length in lengths) / max(1, len(lengths))
+        return {"truncated_share": sum(length > self.model.context_length for length in lengths) / max(1, len(lengths))}
 
     def _bar(self, total: int, what: str) -> Any:
         return progress_bar(total, f"  {what}", "it", disable=not self.progress or total == 0)

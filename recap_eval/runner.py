@@ -94,9 +94,9 @@ def make_embedder(model: DualEncoder, options: Options) -> Embedder:
     """Return an embedder that keeps what it made, if there is a cache."""
     store = memory = None
     if options.cache is not None:
-        for folder in evict(options.cache, options.cache_limit):
-            _say(options, f"  cache: embeddings {folder} made room (--cache-limit)")
         store, memory = Store(options.cache, model.id), options.cache / MEMORY
+        for folder in evict(options.cache, options.cache_limit, store.folder):
+            _say(options, f"  cache: embeddings {folder} made room (--cache-limit)")
     digests = Digests(memory, options.progress)
     return Embedder(model, options.batch_size, options.skip_bad, options.progress, store, digests)
 

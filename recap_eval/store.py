@@ -158,12 +158,13 @@ class Store(NoStore):
             warn(f"embeddings are not kept. {error.what}")
 
 
-def evict(cache: Path, limit: int) -> list[str]:
+def evict(cache: Path, limit: int, kept: Path) -> list[str]:
     """Delete the embeddings of the models used longest ago until the rest fits.
 
     Args:
         cache: The cache folder.
         limit: Bytes.
+        kept: The folder of the model at hand, which stays whatever its size: parts of a run may be filling it.
 
     Returns:
         Names of the folders that were deleted.
@@ -175,6 +176,8 @@ def evict(cache: Path, limit: int) -> list[str]:
     for folder in sorted(folders, key=lambda folder: used.get(folder, 0.0)):
         if sum(sizes.values()) <= limit:
             break
+        if folder == kept:
+            continue
         shutil.rmtree(folder, ignore_errors=True)
         sizes.pop(folder)
         gone.append(folder.name)

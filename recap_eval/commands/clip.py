@@ -81,22 +81,25 @@ def evaluate_clip(args: argparse.Namespace) -> int:
         outcomes[spec].failed |= absent
     failed = [(spec, name, why) for spec, found in outcomes.items() for name, why in found.failed.items()]
     if not team.scores:
-        _say_part(team, failed)
-        return 1 if failed else 0
+        return _end_part(team, failed)
     if args.json:
         print(json.dumps({spec: as_json(found) for spec, found in outcomes.items()}))
     measured = {result.task for found in outcomes.values() for result in found.results}
     if not args.no_report and measured:
         _report_after(args, measured)
+    _tell(failed)
+    return 1 if failed else 0
+
+
+def _tell(failed: list[tuple[str, str, DataError]]) -> None:
     for spec, name, why in failed:
         print(f"error: {spec}, {name}: {why.what}\n       {why.hint}", file=sys.stderr)
-    return 1 if failed else 0
 
 
 def _measure_model(args: argparse.Namespace, spec: str, tasks: list[Task], options: Options, team: Team) -> Outcome:
     from recap_eval.models.base import Loading
     from recap_eval.models.loading import load, resolve_device, resolve_precision
-    from recap_eval.runner import Outcome, fill, measure
+    from recap_eval.runner import fill, measure
 
     device = resolve_device(args.device or team.device)
     how = Loading(resolve_precision(args.precision, device), device, args.fast, args.compile)
@@ -105,9 +108,7 @@ def _measure_model(args: argparse.Namespace, spec: str, tasks: list[Task], optio
         return measure(model, tasks, options)
     part = fill(model, tasks, options, team.shard)
     team.wait()
-    if not team.scores:
-        return part
-    return measure(model, tasks, options) if not part.failed else Outcome(failed=part.failed)
+    return measure(model, tasks, options) if team.scores else part  # what a part could not embed fails, or is counted, again
 
 
 def _options(args: argparse.Namespace, root: Path, team: Team) -> Options:
@@ -130,11 +131,14 @@ def _options(args: argparse.Namespace, root: Path, team: Team) -> Options:
     )
 
 
-def _say_part(team: Team, failed: list[tuple[str, str, DataError]]) -> None:
-    for spec, name, why in failed:
-        print(f"error: {spec}, {name}: {why.what}\n       {why.hint}", file=sys.stderr)
-    if team.talks and not failed:
+def _end_part(team: Team, failed: list[tuple[str, str, DataError]]) -> int:
+    """Return the exit code of a process that does not score: 0 under torchrun, which would kill the one that does."""
+    if team.launched:
+        return 0
+    _tell(failed)
+    if not failed:
         print("This part is embedded. When all parts are, the same command without --shard gives the figures.", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _report_after(args: argparse.Namespace, tasks: set[str]) -> None:

@@ -7,6 +7,7 @@ read before it is embedded; texts are read at once.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from recap_eval.errors import DataError
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 
-class ImageItem:
+class ImageItem(ABC):
     """One image, read when asked for.
 
     Attributes:
@@ -29,9 +30,9 @@ class ImageItem:
     where: str
     box: Box | None = None
 
+    @abstractmethod
     def read_image(self) -> bytes:
         """Return the encoded image."""
-        raise NotImplementedError
 
     def stamp(self) -> str | None:
         """Return a text that changes whenever the bytes may have changed, found without reading them; None if there is none."""

@@ -174,7 +174,7 @@ def _rank_block(
 
 
 def _true_in_rows(mask: torch.Tensor) -> torch.Tensor:
-    """Count the true elements of each row; on a CPU by numpy, a row at a time, which is ten times as fast as torch's sum."""
+    """Count the true elements of each row; on a CPU by numpy, since torch sums truth values slowly."""
     import numpy as np
     import torch
 

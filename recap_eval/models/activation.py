@@ -48,8 +48,6 @@ def doubt(model: OpenClipModel) -> str | None:
 
     The contrastive loss of each scene among the others, paired: a model that knows nothing of scenes decides nothing.
     """
-    import torch
-
     net = model.model
     ours = _losses(model)
     swapped = _swap(net)
@@ -61,7 +59,6 @@ def doubt(model: OpenClipModel) -> str | None:
     t = float(gain.mean() / (gain.std() / math.sqrt(len(gain)))) if float(gain.std()) > 0 else 0.0
     if t < SURE or float(gain.mean()) < GAIN * float(ours.mean()) or float(theirs.mean()) > 0.9 * math.log(SCENES):
         return None
-    assert isinstance(gain, torch.Tensor)
     return (
         f"it fits drawn scenes better with the other activation (contrastive loss {theirs.mean():.3f}, not {ours.mean():.3f}; "
         f"t = {t:.1f}). OpenAI's weights, and those tuned from them, are to be named NAME-quickgelu/PATH"

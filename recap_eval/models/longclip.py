@@ -17,6 +17,7 @@ from recap_eval.models.open_clip import OpenClipModel
 
 KEPT = 20  # positions that keep OpenAI's embedding
 SECOND = "positional_embedding_res"
+NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # facts that OpenAI keeps among the weights
 
 
 def load(path: Path, how: Loading) -> OpenClipModel:
@@ -59,7 +60,12 @@ def _build(state: dict[str, Any], path: Path) -> Any:
     """Return open_clip's CLIP with these weights: shapes say the architecture, OpenAI's models have QuickGELU."""
     from open_clip.model import build_model_from_openai_state_dict
 
+    state = {
+        key: value.float() for key, value in state.items() if key not in ("input_resolution", "context_length", "vocab_size")
+    }
     try:
-        return build_model_from_openai_state_dict(dict(state)).float()
+        model = build_model_from_openai_state_dict(dict(state)).float()
+        model.load_state_dict(state)  # once more: the builder rounds weights to half precision
+        return model
     except (KeyError, RuntimeError) as error:
         raise DataError(f"{path} does not hold a whole CLIP ({str(error)[:200]}).", "Download it again.") from error

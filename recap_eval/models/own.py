@@ -63,7 +63,7 @@ class OwnModel:
     @property
     def context_length(self) -> int:
         """Tokens a text may have, 0 if the object does not say."""
-        return int(getattr(self._subject, "context_length", 0))
+        return int(getattr(self._subject, "context_length", 0)) if hasattr(self._subject, "lengths") else 0
 
     def _checked(self, method: str, batch: list[Any]) -> torch.Tensor:
         import torch

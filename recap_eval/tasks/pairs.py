@@ -50,7 +50,9 @@ def score_pairs(
     items = [f"{key}#{number}" for key, number in zip(clusters, kept, strict=True)]
     given = [None if value == 1 else false for value, (_, _, false) in zip(values, rows, strict=True)]
     whole = ItemScores(items, clusters, values, given)
-    extra = {"tie_share": float((values == 0.5).mean()), "truncated_share": embedder.truncated_share(texts)}
+    extra = {
+        "tie_share": float((values == 0.5).mean()),
+    } | embedder.truncation(texts)
     groups = np.asarray([data.groups[number] for number in kept] if data.groups else [""] * len(kept))
     if absent := [kind for kind in kinds if kind not in groups]:
         raise DataError(f"No pair is of kind {absent[0]!r}.", "Measure the whole data set, without --limit.")

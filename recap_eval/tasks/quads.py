@@ -43,7 +43,9 @@ def score_quads(embedder: Embedder, data: CaptionQuads, kinds: Sequence[str] = (
     items = [f"{key}#{case}" for key, case in zip(keys, kept, strict=True)]
     given = _given(scores, data, kept)
     whole = {way: ItemScores(items, keys, values, given[way]) for way, values in quad_scores(scores).items()}
-    extra = {"tie_share": float(has_tie(scores).mean()), "truncated_share": embedder.truncated_share(texts)}
+    extra = {
+        "tie_share": float(has_tie(scores).mean()),
+    } | embedder.truncation(texts)
     found = {way: whole[way] for way, _ in WAYS}
     for kind in kinds:
         chosen = [number for number, case in enumerate(kept) if data.groups and data.groups[case] == kind]

@@ -40,7 +40,7 @@ def score_retrieval(embedder: Embedder, data: CaptionedImages) -> Scores:
     }
     metrics |= {f"i2t_r{k}": ItemScores(keys, keys, to_text.hit_at(k)) for k in KS[1:]}
     metrics |= {f"t2i_r{k}": ItemScores(names, owners, to_image.hit_at(k)) for k in KS[1:]}
-    extra = {"truncated_share": embedder.truncated_share([caption for _, caption in captions])}
+    extra = embedder.truncation([caption for _, caption in captions])
     return Scores(metrics, extra | _tie_facts("i2t", to_text) | _tie_facts("t2i", to_image))
 
 

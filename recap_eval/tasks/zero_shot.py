@@ -42,7 +42,7 @@ def score_zero_shot(embedder: Embedder, data: LabelledImages) -> Scores:
         "acc5": ItemScores(keys, keys, ranks.hit_at(5)),
         "mpcr": ItemScores(keys, keys, macro_values(top1, [" ".join(map(str, own)) for own in labels])),
     }
-    extra = {"tie_share": ranks.tie_share, "truncated_share": embedder.truncated_share(data.texts())}
+    extra = {"tie_share": ranks.tie_share} | embedder.truncation(data.texts())
     share = sum(map(len, labels)) / len(labels) / len(data.classes)
     return Scores(found, extra, {"acc1": share, "acc5": min(1.0, 5 * share), "mpcr": share})
 

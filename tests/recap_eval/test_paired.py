@@ -320,8 +320,8 @@ class Random:
         row = torch.tensor([distinct.index(text) for text in texts])
         return TextEmbeddings(torch.stack([self.vector(("text", text)) for text in distinct]), row)
 
-    def truncated_share(self, texts):
-        return 0.0
+    def truncation(self, texts):
+        return {}
 
     def score(self, image, text):
         return float(

@@ -73,8 +73,9 @@ def test_the_models_used_longest_ago_make_room(tmp_path):
         folders.append(filled(tmp_path, ModelId("m", f"r{number}")).folder)
         os.utime(folders[-1] / "about.json", (number, number))
     size = sum(path.stat().st_size for path in folders[2].iterdir())
-    assert evict(tmp_path, 10 * size) == []
-    assert evict(tmp_path, size + 10) == [folders[0].name, folders[1].name] and folders[2].is_dir()
+    assert evict(tmp_path, 10 * size, folders[0]) == []
+    assert evict(tmp_path, size + 10, folders[0]) == [folders[1].name, folders[2].name] and folders[0].is_dir()
+    assert evict(tmp_path, 0, folders[0]) == []
 
 
 def test_every_content_is_in_one_part_and_parts_are_even():
@@ -143,3 +144,14 @@ def test_a_wrong_part_is_a_wrong_request(word):
 
     with pytest.raises(UserError, match="1 <= I <= N"):
         Team.of(word)
+
+
+def test_a_part_that_fails_does_not_make_torchrun_kill_the_process_that_scores():
+    from recap_eval.commands.clip import _end_part
+    from recap_eval.errors import DataError
+    from recap_eval.parallel import Team
+
+    failed = [("m", "t", DataError("a bad image", "mend it"))]
+    assert _end_part(Team((1, 2), False, True, None), failed) == 0
+    assert _end_part(Team((1, 2), False, False, None), failed) == 1
+    assert _end_part(Team((1, 2), False, False, None), []) == 0

@@ -96,7 +96,10 @@ def test_each_distinct_thing_is_embedded_once():
 
 
 def test_long_texts_are_counted_as_cut():
-    assert embedder().truncated_share(["one two", " ".join("x" * 9), "a b c"]) == pytest.approx(1 / 3)
+    found = embedder()
+    assert found.truncation(["one two", " ".join("x" * 9), "a b c"]) == {"truncated_share": pytest.approx(1 / 3)}
+    found.model.context_length = 0  # a model that does not say
+    assert found.truncation(["one two"]) == {}
 
 
 def test_bad_images_stop_or_are_counted():
