@@ -60,9 +60,7 @@ def _build(state: dict[str, Any], path: Path) -> Any:
     """Return open_clip's CLIP with these weights: shapes say the architecture, OpenAI's models have QuickGELU."""
     from open_clip.model import build_model_from_openai_state_dict
 
-    state = {
-        key: value.float() for key, value in state.items() if key not in ("input_resolution", "context_length", "vocab_size")
-    }
+    state = {key: value.float() for key, value in state.items() if key not in NO_WEIGHTS}
     try:
         model = build_model_from_openai_state_dict(dict(state)).float()
         model.load_state_dict(state)  # once more: the builder rounds weights to half precision
