@@ -1,0 +1,192 @@
+"""`recap-train clip` against its limit and against open_clip's own trainer: one tiny model, the same shards, in one run.
+
+    python -m benchmarks.train_clip                 all rounds, about fifteen minutes on two cores; needs the machine alone
+    python -m benchmarks.train_clip --steps 20 --rounds 1 --no-peer
+
+ViT of 64 px (patch 8, 4 layers, width 128) and a text tower of 64 tokens (4 layers, width 128), 8 M parameters, batch 256, bf16,
+6,400 JPEGs of 256 px in 16 shards whose KEY.txt is a caption of 49 words, the recaptions' length in the paper, so that hardly
+any padding is left to trim: both trainers do the same work. The limit is our own step (forward, backward, AdamW) on batches
+that lie in memory. Samples a second of wall time over all steps, the cases in turn, medians of the rounds.
+
+open_clip's trainer wants webdataset <= 0.2.86: it runs in an environment of its own, made here, that borrows everything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import venv
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.clip_eval import photo
+
+SHARDS, IN_SHARD, BATCH, WARM = 16, 400, 256, 3
+WORDS = "a man riding his red bike down the street next to some parked cars and trees while it rains".split()
+MODEL = {
+    "embed_dim": 128,
+    "vision_cfg": {"image_size": 64, "layers": 4, "width": 128, "head_width": 32, "patch_size": 8},
+    "text_cfg": {"context_length": 64, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 4},
+}
+RECIPE = {
+    "model_cfg": MODEL,
+    "preprocess_cfg": {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]},
+    "tokenizer": "open_clip",
+    "train": {"batch_size": BATCH, "lr": 1e-3, "warmup": 0.1, "crop_min_area": 0.9},
+}
+THEIRS = """
+import sys, open_clip
+open_clip.add_model_config(sys.argv[1])
+from open_clip_train.main import main
+main(sys.argv[2:])
+"""
+STAMP = re.compile(r"^(\d{4}-\d\d-\d\d,\d\d:\d\d:\d\d) \| INFO \| Train Epoch: \d+ \[ *(\d+)/")
+
+
+def write_shards(folder: Path) -> None:
+    """Write the shards: KEY.jpg, KEY.txt of 49 words, KEY.json with an alt-text of 10."""
+    rng = np.random.default_rng(0)
+    photos = [photo(rng, 256, 256) for _ in range(200)]  # decoding does not know that they come again
+    for shard in range(SHARDS):
+        with tarfile.open(folder / f"{shard:05d}.tar", "w") as tar:
+            for row in range(IN_SHARD):
+                number = shard * IN_SHARD + row
+                short, long = (" ".join(rng.choice(WORDS, n)) for n in (10, 49))
+                parts = {".jpg": photos[number % 200], ".txt": long.encode(), ".json": json.dumps({"alt": short}).encode()}
+                for suffix, payload in parts.items():
+                    info = tarfile.TarInfo(f"{number:09d}{suffix}")
+                    info.size = len(payload)
+                    tar.addfile(info, io.BytesIO(payload))
+
+
+def peer_python(folder: Path) -> str:
+    """Make an environment with an old webdataset before everything that this one has; returns its interpreter."""
+    place = folder / "peer"
+    venv.create(place, with_pip=False, symlinks=True)
+    python = place / "bin" / "python"
+    inside = next((place / "lib").glob("python*")) / "site-packages"
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(inside), "webdataset==0.2.86"]
+    subprocess.run(install, check=True)
+    borrowed = [path for path in sys.path if path.endswith("site-packages")]
+    (inside / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
+    return str(python)
+
+
+def theirs(folder: Path, python: str, steps: int) -> float:
+    """Return samples a second of open_clip's trainer, from its log's time stamps after the first steps."""
+    (folder / "model").mkdir(exist_ok=True)
+    (folder / "model" / "bench-tiny.json").write_text(json.dumps(MODEL))
+    logs = folder / "theirs"
+    shutil.rmtree(logs, ignore_errors=True)
+    size = SHARDS * IN_SHARD
+    epochs = max(1, steps * BATCH // size)
+    words = ["--train-data", f"{folder}/shards/{{00000..{SHARDS - 1:05d}}}.tar", "--dataset-type", "webdataset"]
+    words += ["--train-num-samples", str(size), "--model", "bench-tiny", "--precision", "amp_bf16", "--workers", "1"]
+    words += ["--batch-size", str(BATCH), "--epochs", str(epochs), "--logs", str(logs), "--name", "run", "--warmup", "5"]
+    words += ["--log-every-n-steps", "1", "--device", "cpu", "--save-frequency", "0", "--lr", "1e-3"]
+    done = subprocess.run([python, "-c", THEIRS, str(folder / "model"), *words], capture_output=True, text=True)
+    found = [STAMP.match(line) for line in (done.stdout + done.stderr).splitlines()]
+    times = [datetime.strptime(match[1], "%Y-%m-%d,%H:%M:%S").timestamp() for match in found if match]  # noqa: DTZ007
+    if done.returncode or len(times) < WARM + 2:
+        raise SystemExit(f"open_clip's trainer failed:\n{(done.stdout + done.stderr)[-3000:]}")
+    return BATCH * (len(times) - 1 - WARM) / (times[-1] - times[WARM])
+
+
+def ours(folder: Path, steps: int, p: float = 0.0) -> float:
+    """Return samples a second of `recap-train clip`, over all its steps."""
+    (folder / "bench-tiny.json").write_text(json.dumps(RECIPE))
+    out = folder / "ours"
+    shutil.rmtree(out, ignore_errors=True)
+    words = ["clip", "--data", str(folder / "shards"), "--model", str(folder / "bench-tiny.json"), "--p-original", str(p)]
+    words += ["--original-key", "json:alt", "--recaption-key", "txt", "--samples-seen", str(steps * BATCH)]
+    words += ["--precision", "bf16", "--no-eval", "--json", "--out", str(out)]
+    done = subprocess.run([sys.executable, "-m", "recap_train.cli", *words], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"recap-train clip failed:\n{done.stderr[-3000:]}")
+    found: float = json.loads(done.stdout.splitlines()[-1])["run"]["samples_per_second"]
+    return found
+
+
+def limit(folder: Path, steps: int) -> float:
+    """Return samples a second of our own step on batches that lie in memory, in a process of its own."""
+    words = [sys.executable, "-m", "benchmarks.train_clip", "--limit-of", str(folder), "--steps", str(steps)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def measure_limit(folder: Path, steps: int) -> float:
+    """Take steps on eight batches that lie in memory, after some that do not count."""
+    import torch
+
+    from recap_train import clip
+    from recap_train.parallel import World
+
+    (folder / "bench-tiny.json").write_text(json.dumps(RECIPE))
+    loop, batches = clip.in_memory(folder / "bench-tiny.json", folder / "shards", 8, World())
+    with clip.plain_attention():
+        for step in range(WARM):
+            loop._step(step, batches[step % 8])
+        start = time.perf_counter()
+        for step in range(steps):
+            loop._step(step, batches[step % 8])
+    assert torch.isfinite(next(iter(loop.spread.module.parameters()))).all()
+    return steps * BATCH / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-peer", action="store_true", help="leave open_clip's trainer out")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--limit-of", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.limit_of:
+        print(measure_limit(args.limit_of, args.steps))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "shards").mkdir()
+        write_shards(folder / "shards")
+        cases: dict[str, Callable[[], float]] = {"limit": lambda: limit(folder, args.steps)}
+        cases["recap-train"] = lambda: ours(folder, args.steps)
+        if not args.no_peer:
+            python = peer_python(folder)
+            cases["open_clip"] = lambda: theirs(folder, python, args.steps)
+        found: dict[str, list[float]] = {name: [] for name in cases}
+        for number in range(args.rounds):
+            for name, case in cases.items():
+                found[name].append(case())
+                print(f"round {number + 1}  {name:<12} {found[name][-1]:8.1f} samples/s", file=sys.stderr, flush=True)
+    tell(found, args.json)
+
+
+def tell(found: dict[str, list[float]], as_json: bool) -> None:
+    """Print medians and ratios, each ratio the median of the rounds'."""
+    out: dict[str, Any] = {f"{name}, samples/s": statistics.median(values) for name, values in found.items()}
+    for over in set(found) - {"recap-train"}:
+        ratios = [a / b for a, b in zip(found["recap-train"], found[over], strict=True)]
+        out[f"recap-train / {over}"] = statistics.median(ratios)
+        out[f"recap-train / {over}, each round"] = [round(ratio, 3) for ratio in ratios]
+    for key, value in out.items():
+        print(f"{key:<44} {value if isinstance(value, list) else format(value, '.4g')}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(out, indent=1))
+
+
+if __name__ == "__main__":
+    main()
