@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -111,13 +113,17 @@ def joined(choice: str, kind: str) -> Iterator[World]:
     if size == 1:
         yield World(device=device, kind=kind)
         return
-    backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
-    torch.distributed.init_process_group(backend, timeout=PATIENCE)
+    known = torch.distributed.is_initialized()  # by a program that trains more than once
+    if not known:
+        torch.distributed.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl", timeout=PATIENCE)
+    # open_clip's gather_features, under torch 2.15
+    warnings.filterwarnings("ignore", message="torch.distributed.nn.functional.all_gather is deprecated")
     try:
         yield World(torch.distributed.get_rank(), size, device, kind)
         torch.distributed.barrier()  # nobody leaves while another still works, else torchrun would end it
     finally:
-        torch.distributed.destroy_process_group()
+        if not known:
+            torch.distributed.destroy_process_group()
 
 
 def spread(module: torch.nn.Module, blocks: list[torch.nn.Module], world: World) -> tuple[torch.nn.Module, frozenset[str]]:
@@ -135,8 +141,11 @@ def spread(module: torch.nn.Module, blocks: list[torch.nn.Module], world: World)
 
     if world.size == 1:
         return module, frozenset()
-    if world.kind == "ddp":  # buffers are constants here
-        return torch.nn.parallel.DistributedDataParallel(module, broadcast_buffers=False), frozenset()
+    if world.kind == "ddp":
+        ddp = torch.nn.parallel.DistributedDataParallel
+        named = inspect.signature(ddp.__init__).parameters
+        constant = "forward_sync_buffers" if "forward_sync_buffers" in named else "broadcast_buffers"  # the older name
+        return ddp(module, **{constant: False}), frozenset()
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
