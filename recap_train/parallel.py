@@ -63,7 +63,7 @@ class World:
         import torch
 
         things: list[Any] = [None] * self.size
-        torch.distributed.all_gather_object(things, thing)  # type: ignore[no-untyped-call]
+        torch.distributed.all_gather_object(things, thing)
         return things
 
     def wait(self) -> None:
@@ -142,7 +142,7 @@ def spread(module: torch.nn.Module, blocks: list[torch.nn.Module], world: World)
     if world.size == 1:
         return module, frozenset()
     if world.kind == "ddp":
-        ddp = torch.nn.parallel.DistributedDataParallel
+        ddp: Any = torch.nn.parallel.DistributedDataParallel
         named = inspect.signature(ddp.__init__).parameters
         constant = "forward_sync_buffers" if "forward_sync_buffers" in named else "broadcast_buffers"  # the older name
         return ddp(module, **{constant: False}), frozenset()
