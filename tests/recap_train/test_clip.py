@@ -16,6 +16,7 @@ from recap_eval.artifact import find_artifact
 from recap_eval.errors import DataError, UserError
 from recap_eval.models.text import encode_text_trimmed, is_trimmable
 from recap_train.clip import build_model, train
+from recap_train.engine import Engine
 from recap_train.loop import Schedule
 from recap_train.recipes import load_recipe, recipe_names
 from recap_train.words import vocabulary
@@ -109,26 +110,26 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from support import make_run
-from dataclasses import replace
-import recap_train.clip as clip
-original = clip.Run.schedule
-clip.Run.schedule = lambda run: replace(original(run), save_seconds=0.0)  # a checkpoint after every step
+from recap_train.clip import train
+from recap_train.engine import Engine
 from recap_train.signals import Stopped
+engine = Engine(**{engine!r}, save_seconds=0.0)  # a checkpoint after every step
 try:
-    clip.train(make_run(Path({world!r}), Path({out!r}), 0.5, 3, samples=1536))
+    train(make_run(Path({world!r}), Path({out!r}), 0.5, 3, samples=1536, engine=engine))
 except Stopped as stop:
     sys.exit(stop.exit_code)
 """
 
 
 @pytest.mark.serial
-def test_killed_at_random_steps_it_ends_in_the_same_weights(world, tmp_path):
+@pytest.mark.parametrize("engine", [{}, {"mask_images": 0.5, "micro_batch": 50, "ema": 0.9}], ids=["plain", "all on"])
+def test_killed_at_random_steps_it_ends_in_the_same_weights(engine, world, tmp_path):
     torch.set_num_threads(1)
-    train(make_run(world, tmp_path / "whole", 0.5, 3, samples=1536))
+    train(make_run(world, tmp_path / "whole", 0.5, 3, samples=1536, engine=Engine(**engine)))
     out = tmp_path / "killed"
-    code = CHILD.format(tests=str(ROOT / "tests"), world=str(world), out=str(out))
+    code = CHILD.format(tests=str(ROOT / "tests"), world=str(world), out=str(out), engine=engine)
     chance = random.Random(0)
-    for kind in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
+    for kind in (signal.SIGKILL, signal.SIGTERM) if engine else (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
         child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
         before = (out / "checkpoint.pt").stat().st_mtime_ns if (out / "checkpoint.pt").exists() else 0
         deadline = time.time() + 120
@@ -144,6 +145,9 @@ def test_killed_at_random_steps_it_ends_in_the_same_weights(world, tmp_path):
     assert done.returncode == 0, done.stderr
     whole, killed = weights(tmp_path / "whole"), weights(out)
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    if "ema" in engine:
+        whole, killed = weights(tmp_path / "whole" / "ema"), weights(out / "ema")
+        assert all(torch.equal(whole[name], killed[name]) for name in whole)
     one, two = find_artifact(tmp_path / "whole").made, find_artifact(out).made
     assert one == two
     logs = [
