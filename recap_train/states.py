@@ -31,10 +31,17 @@ class Spread:
     module: torch.nn.Module
     scalars: frozenset[str] = frozenset()
 
+    def settle(self) -> None:
+        """Let FSDP hold its parts only: a forward pass without a backward pass leaves some weights whole."""
+        reshard = getattr(self.module, "reshard", None)
+        if reshard is not None:
+            reshard()
+
     def weights(self) -> State:
         """Return the whole weights on the CPU."""
         from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
+        self.settle()
         return self._shaped(get_model_state_dict(self.module, options=_options()), ())
 
     def load_weights(self, state: State) -> None:
@@ -88,6 +95,7 @@ class Average:
         self._shadow = [weight.clone() for weight in self._live()]
 
     def _live(self) -> list[torch.Tensor]:
+        self._spread.settle()
         return [local(weight.detach()) for weight in self._spread.module.parameters()]
 
     def update(self) -> None:

@@ -5,7 +5,9 @@ This file defines modules, so torch is imported at its top; it is itself importe
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,12 +87,24 @@ class Towers(torch.nn.Module):
             (B, D) unit image features, (B, D) unit text features, both fp32, and the logit scale.
         """
         x = (pixels.float() - self.mean) / self.std  # type: ignore[operator]
-        if kept is not None:
-            self.model.visual.patch_dropout.kept = kept
         with torch.autocast(self.form.device.partition(":")[0], torch.bfloat16, enabled=self.form.bf16):
-            image, text = self.model.encode_image(x), self._encode_text(tokens)
+            with self._masked(kept):
+                image = self.model.encode_image(x)
+            text = self._encode_text(tokens)
         unit = torch.nn.functional.normalize
         return unit(image.float(), dim=-1), unit(text.float(), dim=-1), self.model.logit_scale.exp()
+
+    @contextlib.contextmanager
+    def _masked(self, kept: torch.Tensor | None) -> Iterator[None]:
+        """Mask images for one pass only: whoever else calls the model sees whole ones."""
+        if kept is None:
+            yield
+            return
+        self.model.visual.patch_dropout.kept = kept
+        try:
+            yield
+        finally:
+            self.model.visual.patch_dropout.kept = None
 
     def _encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
         if self.trimmed:
@@ -120,7 +134,7 @@ def prepare(model: Any, preprocess: dict[str, Any], form: Form, engine: Engine) 
         towers = towers.to(memory_format=torch.channels_last)
     if engine.compile:  # block by block: one compilation serves all of a tower; names stay, and FSDP's hooks stay outside
         for block in towers.blocks():
-            block.forward = torch.compile(block.forward)  # type: ignore[method-assign]
+            block.forward = torch.compile(block.forward)
     return towers
 
 

@@ -170,7 +170,9 @@ def test_a_masked_image_is_its_kept_patches(world, tmp_path):
         whole, _, _ = towers(inputs.pixels, inputs.tokens, inputs.kept)
         blanked, _, _ = towers(pixels.reshape(4, 3, 32, 32), inputs.tokens, inputs.kept)
         other, _, _ = towers(pixels.reshape(4, 3, 32, 32), inputs.tokens, torch.arange(8).expand(4, -1))
+        seen, _, _ = towers(inputs.pixels, inputs.tokens)
     assert torch.equal(whole, blanked) and not torch.allclose(whole, other)
+    assert not torch.allclose(seen, whole) and towers.model.visual.patch_dropout.kept is None  # an evaluation sees all
 
 
 def test_grad_checkpointing_and_compile_change_no_gradient(world, tmp_path, monkeypatch):
@@ -390,3 +392,33 @@ def test_settings_that_make_no_sense():
     for bad in (Engine, {"mask_images": 1.0}), (Engine, {"mask_images": -0.1}), (Engine, {"ema": 1.0}):
         with pytest.raises(UserError):
             bad[0](**bad[1])
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        (["--mask-images", "1.5"], ["--mask-images 1.5", "[0, 1)"]),
+        (["--ema", "2"], ["--ema 2.0", "0.9999"]),
+        (["--image-size", "30"], ["multiple of the patch size 8", "nearest is 32"]),
+        (["--device", "cuda"], ["no GPU", "nvidia-smi"]),
+    ],
+)
+def test_wrong_words_about_the_engine(words, fragments, world, tmp_path, capsys, monkeypatch):
+    from recap_train.cli import main
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    base = ["clip", "--data", world, "--model", "scenes-tiny", "--p-original", "0.5", "--samples-seen", "256"]
+    assert main([*map(str, base), "--out", str(tmp_path / "o"), *words]) == 2
+    told = capsys.readouterr().err
+    assert all(fragment in told for fragment in fragments) and not (tmp_path / "o").exists()
+
+
+def test_words_reach_the_engine():
+    from recap_train.cli import _engine, build_parser
+
+    need = ["clip", "--data", "d", "--model", "m", "--p-original", "1", "--samples-seen", "1", "--out", "o"]
+    assert _engine(build_parser().parse_args(need)) == Engine()
+    more = "--device cpu --parallel fsdp --micro-batch 8 --mask-images 0.5 --ema 0.9 --grad-checkpointing --compile --tf32"
+    more += " --save-every 2m --keep-every 1e6 --tensorboard --peak-tflops 3"
+    wanted = Engine("cpu", "fsdp", 8, 0.5, 0.9, True, True, True, 120.0, 1_000_000, True, 3.0)
+    assert _engine(build_parser().parse_args([*need, *more.split()])) == wanted
