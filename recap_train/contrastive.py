@@ -181,7 +181,8 @@ class Contrastive:
 
         if not self.world.gpu:
             return tensor
-        moved = tensor.pin_memory().to(self.world.device, non_blocking=True)
+        pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
+        moved = pinned.to(self.world.device, non_blocking=True)
         return moved.contiguous(memory_format=torch.channels_last) if moved.ndim == 4 else moved
 
     def after_step(self) -> None:

@@ -51,6 +51,9 @@ class Progress:
     log: list[dict[str, float]] = field(default_factory=list)
 
 
+Hook = Callable[[Progress, Callable[[], bool]], None]
+
+
 class Objective(Protocol):
     """What is trained: how a batch becomes gradients."""
 
@@ -82,8 +85,9 @@ class Loop:
         average: Moving average of the weights, or None.
         meter: Measures speed.
         board: TensorBoard's writer, made for the step at which the run goes on; or None.
-        hooks: Called after each step, by all processes alike; the time they take is no training time. A run that was killed
-            calls them again for the steps since its last checkpoint.
+        hooks: Called by all processes alike after each step, and once where a run goes on, with its progress and the question
+            whether it is asked to stop. They may add to the log; the time they take is no training time. A run that was
+            killed calls them again for the steps since its last checkpoint.
         name_of: Sample keys to names that a user knows, for messages.
     """
 
@@ -97,7 +101,7 @@ class Loop:
     average: Average | None = None
     meter: Meter = field(default_factory=Meter)
     board: Callable[[int], Any] | None = None
-    hooks: tuple[Callable[[Progress], None], ...] = ()
+    hooks: tuple[Hook, ...] = ()
     name_of: Callable[[np.ndarray], list[str]] = lambda keys: [f"{int(key):016x}" for key in keys]
 
     def __post_init__(self) -> None:
@@ -124,9 +128,12 @@ class Loop:
         return progress
 
     def _steps(self, progress: Progress, batches: Iterator[Batch], wishes: Wishes) -> None:
-        schedule, saved = self.schedule, time.perf_counter()
+        schedule = self.schedule
         total, done = schedule.steps * schedule.batch_size, progress.step * schedule.batch_size
         hidden = {"disable": True} if not self.world.main else {}
+        if progress.step:
+            self._call_hooks(progress, wishes)
+        saved = time.perf_counter()
         with progress_bar(total, "train", "sample", initial=done, unit_scale=True, **hidden) as bar:
             while progress.step < schedule.steps:
                 start = time.perf_counter()
@@ -134,18 +141,17 @@ class Loop:
                 waited = time.perf_counter() - start
                 start += self._weigh(batch, bar)
                 due = self.world.main and time.perf_counter() - saved > schedule.save_seconds
-                loss, term, interrupt, save = self._agreed(self._step(progress.step, batch), wishes, due)
+                loss, asked, save = self._agreed(self._step(progress.step, batch), wishes, due)
                 self._check(loss, progress.step, batch)
                 self._count(progress, batch, time.perf_counter() - start, waited)
                 self._note(progress, loss, bar)
-                for hook in self.hooks:
-                    hook(progress)
+                asked = self._call_hooks(progress, wishes) or asked
                 save = save or schedule.keeps(progress.step)
-                if term or interrupt or save or progress.step == schedule.steps:
+                if asked or save or progress.step == schedule.steps:
                     self._check_weights(progress.step)
-                if term or interrupt:
+                if asked:
                     self._save(progress)
-                    raise Stopped(f"stopped at step {progress.step} of {schedule.steps}", interrupt)
+                    raise Stopped(f"stopped at step {progress.step} of {schedule.steps}", asked.interrupt)
                 if save:
                     self._try_save(progress)
                     saved = time.perf_counter()
@@ -175,11 +181,16 @@ class Loop:
             self.average.update()
         return loss.item()  # after all is launched: on a GPU this waits for the step
 
-    def _agreed(self, loss: float, wishes: Wishes, due: bool) -> tuple[float, bool, bool, bool]:
+    def _agreed(self, loss: float, wishes: Wishes, due: bool) -> tuple[float, Wishes, bool]:
         """Return the whole batch's loss, and what any process was asked for, so that all stop and save at the same step."""
-        total, *asked = self.world.total(loss, wishes.term, wishes.interrupt, due)
-        term, interrupt, save = (number > 0 for number in asked)
-        return total / self.world.size, term, interrupt, save
+        total, term, interrupt, save = self.world.total(loss, wishes.term, wishes.interrupt, due)
+        return total / self.world.size, Wishes(term > 0, interrupt > 0), save > 0
+
+    def _call_hooks(self, progress: Progress, wishes: Wishes) -> Wishes:
+        """Call the hooks; returns what was asked for by their end, which may be minutes later."""
+        for hook in self.hooks:
+            hook(progress, wishes.__bool__)
+        return self._agreed(0.0, wishes, False)[1] if self.hooks else Wishes()
 
     def _check(self, loss: float, step: int, batch: Batch) -> None:
         if math.isfinite(loss):

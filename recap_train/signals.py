@@ -39,6 +39,9 @@ class Wishes:
     term: bool = False
     interrupt: bool = False
 
+    def __bool__(self) -> bool:
+        return self.term or self.interrupt
+
 
 @contextlib.contextmanager
 def stop_signals(launched: bool) -> Iterator[Wishes]:

@@ -45,7 +45,7 @@ def watch(case: Case) -> dict:
     def watched(*args):
         made = make(*args)
 
-        def look(progress):
+        def look(progress, _):
             if progress.step == 1:
                 weights = made.spread.module.named_parameters()
                 grads = {name: _whole(weight.grad).reshape(-1) for name, weight in weights if weight.grad is not None}

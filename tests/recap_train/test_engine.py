@@ -222,7 +222,7 @@ def test_the_average_of_the_weights_is_an_artifact_of_its_own(world, tmp_path):
     loop, _, net = prepared(replace(run, engine=Engine()))
     by_hand = {name: value.clone() for name, value in net.state_dict().items()}
 
-    def follow(_):
+    def follow(*_):
         for name, value in net.state_dict().items():
             by_hand[name] = decay * by_hand[name] + (1 - decay) * value
 
@@ -251,7 +251,7 @@ def interrupted(run, steps):
     def hooked(at, number):
         def make(*args):
             loop = real(*args)
-            loop.hooks = (lambda progress: progress.step == at - 1 and os.kill(os.getpid(), number),)
+            loop.hooks = (lambda progress, _: progress.step == at and os.kill(os.getpid(), number),)
             return loop
 
         return make
@@ -320,7 +320,8 @@ def test_hooks_are_called_after_each_step_and_cost_no_training_time(world, tmp_p
 
     seen = []
 
-    def slow(progress):
+    def slow(progress, stop_wished):
+        assert not stop_wished()
         seen.append(progress.step)
         time.sleep(0.5)
 
