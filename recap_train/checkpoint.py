@@ -6,6 +6,7 @@ The plan is stateless, so the integer (steps done) says all about data, coins an
 from __future__ import annotations
 
 import pickle
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from recap_eval.errors import DataError, UserError
 from recap_eval.files import replacing
 
 NAME = "checkpoint.pt"
+KEPT = "checkpoints"  # folder of those that stay
+FORMAT = 2  # of the state; 1 held the optimiser by number
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
@@ -30,6 +33,18 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     except RuntimeError as error:  # what torch's writer makes of a failed write
         line = str(error).splitlines()[0]
         raise DataError(f"Cannot write {folder / NAME}: {line}.", "Free some space and give the same command again.") from error
+
+
+def keep(folder: Path, samples: int) -> Path:
+    """Keep a copy of the run's state, named by the samples seen; returns its path.
+
+    Raises:
+        DataError: It cannot be written, as on a full disk.
+    """
+    path = folder / KEPT / f"{samples:012d}.pt"
+    with replacing(path) as part:
+        shutil.copyfile(folder / NAME, part)
+    return path
 
 
 def load(folder: Path, identity: str) -> dict[str, Any] | None:
@@ -57,4 +72,6 @@ def load(folder: Path, identity: str) -> dict[str, Any] | None:
         raise DataError(f"{path} is damaged ({line}).", "Delete it to start the run anew.") from error
     if state.get("identity") != identity:
         raise UserError(f"{folder} holds an unfinished run with other settings.", "Choose another --out, or delete it.")
+    if state.get("format") != FORMAT:
+        raise UserError(f"{path} was saved by another version of recap.", "Delete it to start the run anew.")
     return state

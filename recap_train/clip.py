@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,21 +22,26 @@ from recap_eval.data.shards import Sample, read_shards, stated_digests
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_json, replacing, write_json
 from recap_eval.hashrand import text_key
-from recap_eval.models.text import encode_text_trimmed, is_trimmable
 from recap_eval.provenance import run_record
 from recap_train import checkpoint
-from recap_train.loader import Batch, Feed, batches_ahead
-from recap_train.loop import LOG, Loop, Progress, Schedule
+from recap_train.engine import Engine
+from recap_train.loader import Feed, batches_ahead
+from recap_train.loop import LOG, Loop, Progress
+from recap_train.meter import Meter, open_tensorboard, peak_memory_gib, peak_of
 from recap_train.mixing import Mix
+from recap_train.parallel import World, joined, spread
 from recap_train.plan import Plan
-from recap_train.recipes import Recipe
+from recap_train.recipes import TRAIN_OPTIONS, Recipe
+from recap_train.schedule import Schedule
+from recap_train.states import Average, Spread, State
 from recap_train.words import save_tokenizer, vocabulary
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
 
-TEXT_CHUNKS = 4  # alt-texts of 5 tokens and recaptions of 40 share a batch
 WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
+EMA = "ema"  # folder of the averaged weights' artifact
+OTHERS = {checkpoint.NAME, checkpoint.KEPT, LOG, "tensorboard", EMA, WEIGHTS, CONFIG, "tokenizer.json", "tokenizer_config.json"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Run:
         roles: Which member is the original caption and which the recaption.
         precision: "fp32" or "bf16" (autocast).
         skip_bad: Leave out unreadable images, counted, instead of stopping.
+        engine: How the machine trains.
     """
 
     data: Path
@@ -65,6 +72,7 @@ class Run:
     roles: dict[str, str]
     precision: str
     skip_bad: bool
+    engine: Engine = field(default_factory=Engine)
 
     def schedule(self) -> Schedule:
         """Return the run's length and optimiser.
@@ -72,14 +80,17 @@ class Run:
         Raises:
             UserError: Fewer samples than one batch.
         """
-        train = self.recipe.train
+        train = TRAIN_OPTIONS | self.recipe.train
         steps = self.samples_seen // train["batch_size"]
         if steps < 1:
             raise UserError(
                 f"--samples-seen {self.samples_seen} is less than one batch of {train['batch_size']}.", "Ask for more samples."
             )
         betas = (float(train["betas"][0]), float(train["betas"][1]))
-        return Schedule(steps, train["batch_size"], train["lr"], train["warmup"], betas, train["weight_decay"])
+        return Schedule(
+            steps, train["batch_size"], train["lr"], train["warmup"], betas, train["weight_decay"], self.engine.save_seconds,
+            train["eps"], train["grad_clip"], train["lr_schedule"], self.engine.keep_every,
+        )  # fmt: skip
 
 
 def declared_roles(data: Path) -> dict[str, str]:
@@ -119,7 +130,8 @@ def read_training_data(run: Run) -> tuple[list[Sample], list[tuple[str, str]], s
 def identity_of(run: Run, data: str) -> str:
     """Return the digest of everything the trained weights depend on."""
     parts = [run.recipe.digest, run.mix.p_original, run.samples_seen, run.seed, run.roles, run.precision, data]
-    return digest_json(parts)
+    special = run.engine.identity()
+    return digest_json([*parts, special] if special else parts)
 
 
 def finished(run: Run, identity: str) -> Artifact | None:
@@ -137,16 +149,15 @@ def finished(run: Run, identity: str) -> Artifact | None:
             )
         verify(run.out, artifact)
         return artifact
-    allowed = {checkpoint.NAME, LOG, WEIGHTS, CONFIG, "tokenizer.json", "tokenizer_config.json"}
     if run.out.exists():
-        strange = [path.name for path in run.out.iterdir() if path.name not in allowed and not path.name.endswith(".part")]
+        strange = [path.name for path in run.out.iterdir() if path.name not in OTHERS and not path.name.endswith(".part")]
         if strange:
             raise UserError(f"{run.out} holds other files ({strange[0]}).", "Choose a new or an empty folder for --out.")
     return None
 
 
-def build_model(run: Run, captions: list[tuple[str, str]]) -> tuple[Any, Any, list[str]]:
-    """Make the model from the run's seed, and its tokenizer, and write config and tokenizer into the folder.
+def build_model(run: Run, captions: list[tuple[str, str]], world: World | None = None) -> tuple[Any, Any, list[str]]:
+    """Make the model from the run's seed, and its tokenizer; the first process writes config and tokenizer into the folder.
 
     Returns:
         The model, the tokenizer, and the names of the files written.
@@ -154,43 +165,23 @@ def build_model(run: Run, captions: list[tuple[str, str]]) -> tuple[Any, Any, li
     import open_clip
     import torch
 
+    world = world or World()
     config, files = copy.deepcopy(run.recipe.model_cfg), []
     text = config["text_cfg"]
-    run.out.mkdir(parents=True, exist_ok=True)
     if run.recipe.tokenizer == "words":
         tokens = vocabulary((caption for pair in captions for caption in pair), text["vocab_size"])
         text["vocab_size"] = len(tokens)
-        files += save_tokenizer(run.out, tokens, text["context_length"])
-    write_json(run.out / CONFIG, {"model_cfg": config, "preprocess_cfg": run.recipe.preprocess_cfg})
+    if world.main:
+        run.out.mkdir(parents=True, exist_ok=True)
+        if run.recipe.tokenizer == "words":
+            files += save_tokenizer(run.out, tokens, text["context_length"])
+        write_json(run.out / CONFIG, {"model_cfg": config, "preprocess_cfg": run.recipe.preprocess_cfg})
+    world.wait()
     tokenizer = open_clip.get_tokenizer(f"local-dir:{run.out}")
     torch.manual_seed(run.seed)
     build = dict(copy.deepcopy(config))
     kind = open_clip.CustomTextCLIP if build.pop("custom_text", False) else open_clip.CLIP
     return kind(**build), tokenizer, [CONFIG, *files]
-
-
-def contrastive_loss(model: Any, recipe: Recipe, precision: str) -> Any:
-    """Return the function from a batch to open_clip's loss.
-
-    Embeddings are normalised and compared in fp32 whatever the precision of the towers.
-    """
-    import torch
-    from open_clip.loss import ClipLoss
-
-    mean = torch.tensor(recipe.preprocess_cfg["mean"])[:, None, None] * 255
-    std = torch.tensor(recipe.preprocess_cfg["std"])[:, None, None] * 255
-    encode_text = (lambda tokens: encode_text_trimmed(model, tokens, TEXT_CHUNKS)) if is_trimmable(model) else model.encode_text
-    criterion = ClipLoss()
-
-    def loss_of(batch: Batch) -> torch.Tensor:
-        pixels = (batch.pixels.float() - mean) / std
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            image, text = model.encode_image(pixels), encode_text(batch.tokens)
-        unit = torch.nn.functional.normalize
-        loss: torch.Tensor = criterion(unit(image.float(), dim=-1), unit(text.float(), dim=-1), model.logit_scale.exp())
-        return loss
-
-    return loss_of
 
 
 @contextlib.contextmanager
@@ -217,7 +208,7 @@ def preview(samples: list[Sample], captions: list[tuple[str, str]]) -> str:
 
 
 def train(run: Run) -> tuple[Artifact, bool]:
-    """Train, or go on where an earlier call stopped, or find the finished artifact.
+    """Train, or go on where an earlier call stopped, or find the finished artifact. Under torchrun, with the other processes.
 
     Returns:
         The artifact, and whether it was there already.
@@ -226,22 +217,55 @@ def train(run: Run) -> tuple[Artifact, bool]:
         UserError, DataError: See the parts.
         Stopped: A signal stopped the run; the same command goes on.
     """
+    with joined(run.engine.device, run.engine.parallel) as world:
+        return _train(run, world)
+
+
+def _train(run: Run, world: World) -> tuple[Artifact, bool]:
     schedule = run.schedule()
+    if schedule.batch_size % world.size:
+        raise UserError(
+            f"A batch of {schedule.batch_size} cannot be shared by {world.size} processes.", "Start as many as divide it."
+        )
     samples, captions, data = read_training_data(run)
     identity = identity_of(run, data)
     known = finished(run, identity)
+    world.wait()  # until all have looked, before the first writes
     if known is not None:
         return known, True
-    print(f"{len(samples)} samples, shown with {run.mix.describe()}:\n{preview(samples, captions)}", file=sys.stderr)
-    model, tokenizer, files = build_model(run, captions)
+    if world.main:
+        print(f"{len(samples)} samples, shown with {run.mix.describe()}:\n{preview(samples, captions)}", file=sys.stderr)
+    model, tokenizer, files = build_model(run, captions, world)
     plan = Plan(_keys(samples), run.mix, run.seed)
     size, area = run.recipe.image_size, run.recipe.train["crop_min_area"]
-    feed = Feed(samples, captions, plan, tokenizer, size, area, run.skip_bad)
-    loss_of = contrastive_loss(model, run.recipe, run.precision)
-    loop = Loop(model, loss_of, lambda starts: batches_ahead(feed, starts), schedule, run.out, identity)
-    with plain_attention():
+    feed = Feed(samples, captions, plan, tokenizer, size, area, run.skip_bad, world.size, world.rank)
+    loop = make_loop(run, model, feed, schedule, identity, world)
+    loop.name_of = lambda keys: _names(samples, keys)
+    with plain_attention() if world.device == "cpu" else contextlib.nullcontext():
         progress = loop.run()
-    return _finish(run, model, files, schedule, progress, data, identity), False
+    artifact = _finish(run, loop, files, progress, data)
+    return artifact, False
+
+
+def make_loop(run: Run, model: Any, feed: Feed, schedule: Schedule, identity: str, world: World) -> Loop:
+    """Return the loop that trains a model of open_clip's on a feed."""
+    import torch
+
+    from recap_train.contrastive import Contrastive
+    from recap_train.towers import Form, masked_share, prepare
+
+    engine, share = run.engine, masked_share(model, run.engine)
+    torch.set_float32_matmul_precision("high" if engine.tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = engine.tf32
+    towers = prepare(model, run.recipe.preprocess_cfg, Form.of(run.precision, world), engine)
+    held = Spread(*spread(towers, towers.blocks(), world))
+    objective = Contrastive(held, towers, world, schedule.batch_size // world.size, share, engine.micro_batch, run.seed)
+    peak = engine.peak_tflops or (peak_of(torch.cuda.get_device_name(), run.precision) if world.gpu else None)
+    return Loop(
+        held, objective, lambda starts: batches_ahead(feed, starts), schedule, run.out, identity, world,
+        Average(held, engine.ema) if engine.ema is not None else None, Meter(world, peak),
+        (lambda step: open_tensorboard(run.out, step)) if engine.tensorboard else None,
+    )  # fmt: skip
 
 
 def _keys(samples: list[Sample]) -> Any:
@@ -250,37 +274,67 @@ def _keys(samples: list[Sample]) -> Any:
     return np.array([text_key(sample.key) for sample in samples], dtype=np.uint64)
 
 
-def _finish(
-    run: Run, model: Any, files: list[str], schedule: Schedule, progress: Progress, data: str, identity: str
-) -> Artifact:
-    """Write weights, then the description that makes the artifact complete; then drop the checkpoint."""
+def _names(samples: list[Sample], keys: np.ndarray) -> list[str]:
+    wanted = {int(key) for key in keys}
+    return [sample.key for sample in samples if text_key(sample.key) in wanted]
+
+
+def write_weights(folder: Path, state: State) -> None:
+    """Write weights under open_clip's names."""
     from safetensors.torch import save
 
-    payload = save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
-    with replacing(run.out / WEIGHTS) as part:
+    payload = save({name.removeprefix("model."): tensor.contiguous() for name, tensor in state.items()})
+    with replacing(folder / WEIGHTS) as part:
         part.write_bytes(payload)
-    seen = schedule.steps * schedule.batch_size
+
+
+def _finish(run: Run, loop: Loop, files: list[str], progress: Progress, data: str) -> Artifact:
+    """Write weights, then the description that makes the artifact complete; then drop the checkpoint."""
+    state = loop.spread.weights()
+    averaged = loop.average.weights() if loop.average else None
+    if loop.world.main:
+        made, record = _made(run, loop, progress, data), run_record(progress.seconds) | _speed(loop, progress)
+        if averaged is not None:
+            (run.out / EMA).mkdir(exist_ok=True)
+            for name in files:
+                shutil.copyfile(run.out / name, run.out / EMA / name)
+            write_weights(run.out / EMA, averaged)
+            write_artifact(run.out / EMA, "clip", f"{run.name}-ema", [*files, WEIGHTS], made | {"weights": "average"}, record)
+        write_weights(run.out, state)
+        write_artifact(run.out, "clip", run.name, [*files, WEIGHTS], made, record)
+        (run.out / checkpoint.NAME).unlink(missing_ok=True)
+    loop.world.wait()
+    artifact = find_artifact(run.out)
+    assert artifact is not None
+    return artifact
+
+
+def _speed(loop: Loop, progress: Progress) -> dict[str, Any]:
+    rate = loop.schedule.steps * loop.schedule.batch_size / progress.seconds
+    mfu = loop.meter.mfu(rate)
+    return {
+        "samples_per_second": round(rate, 1),
+        "data_wait_share": round(progress.waited / progress.seconds, 4),
+        "peak_memory_gib": round(peak_memory_gib(loop.world), 3),
+        "processes": loop.world.size,
+    } | ({} if mfu is None else {"mfu": mfu})
+
+
+def _made(run: Run, loop: Loop, progress: Progress, data: str) -> dict[str, Any]:
     mix = progress.ledger.mix
-    made = {
+    return {
         "recipe": run.recipe.name,
         "recipe_digest": run.recipe.digest,
         "p_original": run.mix.p_original,
         "realised_original": round(mix.realised, 4),
         "missing_captions": mix.missing,
         "empty_captions": mix.empty,
-        "samples_seen": seen,
+        "samples_seen": loop.schedule.steps * loop.schedule.batch_size,
         "seed": run.seed,
         "train_data": data,
         "roles": run.roles,
         "precision": run.precision,
         "bad_images": len(progress.ledger.bad),
-        "identity": identity,
-        "parameters": sum(weight.numel() for weight in model.parameters()),
-    }
-    speed = {
-        "samples_per_second": round(seen / progress.seconds, 1),
-        "data_wait_share": round(progress.waited / progress.seconds, 4),
-    }
-    artifact = write_artifact(run.out, "clip", run.name, [*files, WEIGHTS], made, run_record(progress.seconds) | speed)
-    (run.out / checkpoint.NAME).unlink(missing_ok=True)
-    return artifact
+        "identity": loop.identity,
+        "parameters": sum(weight.numel() for weight in loop.spread.module.parameters()),
+    } | run.engine.identity()

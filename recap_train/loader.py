@@ -52,11 +52,15 @@ class Batch:
         pixels: (B, 3, S, S) uint8; B is smaller than asked for where samples were unreadable.
         tokens: (B, L) token ids.
         ledger: What is in this batch; counted when the step is done, not when the batch is prepared.
+        keys: (B,) uint64 keys of the samples.
+        epochs: (B,) int64 epoch of each.
     """
 
     pixels: torch.Tensor
     tokens: torch.Tensor
     ledger: Ledger
+    keys: np.ndarray
+    epochs: np.ndarray
 
 
 def random_crop(image: Image, size: int, min_area: float, draws: Draws) -> Image:
@@ -121,6 +125,8 @@ class Feed:
         image_size: Pixels a side.
         crop_min_area: See `random_crop`.
         skip_bad: Leave out unreadable images, counted, instead of stopping.
+        ranks: Processes that share every batch; this one sees its part, which may then be empty.
+        rank: This process's number, from 0.
         seen_images: Decoded images, kept where no random crop changes them between epochs.
         seen_texts: Token ids.
     """
@@ -132,31 +138,40 @@ class Feed:
     image_size: int
     crop_min_area: float
     skip_bad: bool
+    ranks: int = 1
+    rank: int = 0
     seen_images: Memo = field(default_factory=lambda: Memo(MEMORY))
     seen_texts: Memo = field(default_factory=lambda: Memo(MEMORY))
 
     def batch(self, start: int, stop: int) -> Batch:
-        """Make the batch of positions [start, stop).
+        """Make the batch of positions [start, stop), or this process's part of it.
 
         Raises:
             DataError: An image is unreadable and `skip_bad` is off, or the whole batch is.
         """
         import torch
 
+        part = (stop - start) // self.ranks
+        start, stop = start + self.rank * part, start + (self.rank + 1) * part
         visit = self.plan.visit(start, stop)
-        pixels, texts, ledger = [], [], Ledger()
-        for index, epoch, original in zip(visit.index, visit.epoch, visit.original, strict=True):
+        pixels, texts, rows, ledger = [], [], [], Ledger()
+        for row, (index, epoch, original) in enumerate(zip(visit.index, visit.epoch, visit.original, strict=True)):
             image = self._image(int(index), int(epoch), ledger)
             if image is not None:
                 pixels.append(image)
+                rows.append(row)
                 texts.append(ledger.mix.choose(self.captions[index], bool(original), self.plan.mix.pure))
-        if not pixels:
+        if not pixels and self.ranks == 1:
             raise DataError(f"No image of samples {start}-{stop} can be read.", "Check the shards.")
-        return Batch(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2), self._tokens(texts), ledger)
+        stacked = np.stack(pixels) if pixels else np.empty((0, self.image_size, self.image_size, 3), dtype=np.uint8)
+        keys, epochs = self.plan.keys[visit.index[rows]], visit.epoch[rows]
+        return Batch(torch.from_numpy(stacked).permute(0, 3, 1, 2), self._tokens(texts), ledger, keys, epochs)
 
     def _tokens(self, texts: list[str]) -> torch.Tensor:
         import torch
 
+        if not texts:
+            return self.tokenize([""])[:0].long()
         new = [text for text in dict.fromkeys(texts) if self.seen_texts.get(text) is None]
         made = dict(zip(new, self.tokenize(new).numpy().astype(np.int32), strict=True)) if new else {}
         for text, ids in made.items():

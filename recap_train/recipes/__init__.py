@@ -18,6 +18,10 @@ TRAIN_DEFAULTS: dict[str, Any] = {
     "weight_decay": 0.2,
     "crop_min_area": 0.4,
 }
+# Settings that a recipe may name beside these, and what holds where it does not. They are no part of a recipe that is silent
+# about them, so that its digest stays what it was before they existed.
+TRAIN_OPTIONS: dict[str, Any] = {"eps": 1e-8, "grad_clip": None, "lr_schedule": "cosine"}
+LR_SCHEDULES = ("cosine", "constant")
 SEE = "recap-train clip --help"
 
 
@@ -30,7 +34,7 @@ class Recipe:
         model_cfg: open_clip's model config.
         preprocess_cfg: Mean and standard deviation of the pixels, and what else open_clip's preprocessing takes.
         tokenizer: "words" for one trained on the captions, "open_clip" for the config's own.
-        train: Optimiser and augmentation, see TRAIN_DEFAULTS.
+        train: Optimiser and augmentation, see TRAIN_DEFAULTS and TRAIN_OPTIONS.
     """
 
     name: str
@@ -86,9 +90,11 @@ def _from_file(path: Path) -> Recipe:
     record = read_json(path)
     try:
         tokenizer, train = record["tokenizer"], TRAIN_DEFAULTS | record["train"]
-        unknown = sorted(set(train) - set(TRAIN_DEFAULTS))
+        unknown = sorted(set(train) - set(TRAIN_DEFAULTS) - set(TRAIN_OPTIONS))
         if unknown:
-            raise unknown_name("training setting", unknown[0], TRAIN_DEFAULTS, SEE)
+            raise unknown_name("training setting", unknown[0], TRAIN_DEFAULTS | TRAIN_OPTIONS, SEE)
+        if train.get("lr_schedule", "cosine") not in LR_SCHEDULES:
+            raise unknown_name("lr_schedule", str(train["lr_schedule"]), LR_SCHEDULES, SEE)
         return Recipe(path.stem, record["model_cfg"], record["preprocess_cfg"], tokenizer, train)
     except (KeyError, TypeError) as error:
         raise UserError(
