@@ -113,7 +113,10 @@ def run_graph(graph: Graph, chosen: set[str], how: How) -> Outcome:
     with lock.held(graph.root, how.tell) as handle:
         work = Work(graph, chosen, how, handle)
         with stop_wishes() as wishes:
-            work.run(wishes)
+            try:
+                work.run(wishes)
+            finally:  # a full disk, a closed pipe: nothing is left running unseen
+                work.end()
         return work.outcome
 
 
@@ -154,6 +157,14 @@ class Work:
                 self._watch(one, bool(wishes))
             self._status()
         self.outcome.stopped = bool(wishes)
+
+    def end(self) -> None:
+        """Ask what still runs to end, and wait for it."""
+        for one in self.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(one.process.pid, STOP[0])
+        for one in self.running:
+            one.process.wait()
 
     def _ready(self) -> list[Node]:
         """Return the nodes that may start, those of the latest step first, so that what is begun gets finished."""

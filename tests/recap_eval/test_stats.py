@@ -135,7 +135,7 @@ def test_best_place_pairs_the_seeds():
     """Seeds that are good or bad as a whole say nothing against a difference that all of them share."""
     scores = np.array([[0.1, 0.2], [0.6, 0.7], [0.3, 0.4]])
     assert best_place(scores).shares == (0.0, 1.0) and best_place(scores).likely == (1,)
-    scores[0] = [0.5, 0.2]  # one seed of three disagrees: all three draws must be the others for the second to win, or two
+    scores[0] = [0.5, 0.2]  # one seed of three disagrees
     assert best_place(scores).shares == pytest.approx(brute(scores.tolist(), True))
 
 

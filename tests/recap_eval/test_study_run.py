@@ -193,6 +193,15 @@ def test_ctrl_c_ends_the_commands_properly_and_the_same_command_goes_on(place, n
     assert (place / "w" / "report").read_text() == WHOLE and ledger(place)["start data"] == 1
 
 
+def test_a_closed_pipe_leaves_nothing_running(place):
+    child = start(place, "--set", "wait=0.5")
+    child.stdout.close()
+    child.stderr.read()
+    assert child.wait(30) == 0
+    found = ledger(place)
+    assert found["start data"] == 1 and sum(found.values()) == 2  # stopped at the first words of the first command
+
+
 def test_two_jobs_run_at_once_and_share_cores_and_gpus(place, monkeypatch):
     env = {"CUDA_VISIBLE_DEVICES": "5,7"}
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
