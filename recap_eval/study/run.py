@@ -224,7 +224,7 @@ class Work:
         lost = [other for other in self.graph.dependants(name) if self.outcome.state.get(other) == "waiting"]
         self.outcome.state |= dict.fromkeys(lost, "not run")
         reason = why(self.graph.nodes[name], code)
-        self.how.tell(f"{name}: FAILED ({reason}); {len(lost)} nodes that need it are not run, the rest goes on")
+        self.how.tell(f"{name}: FAILED ({reason}); {len(lost)} that need it not run, the rest goes on")
 
     def _rest(self) -> str:
         """Say what is left and how long it takes."""
