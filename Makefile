@@ -20,12 +20,11 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 demo: $(READY)
-	PATH="$(abspath $(BIN)):$$PATH" studies/clip_mix.sh --root build/demo --samples 60000 --seeds "0"
+	$(BIN)/recap-eval study studies/clip-mix.yaml --root build/demo --set samples=60000 --set seed=0
 
 # The committed report reports/clip.*: about half an hour on two cores.
 board: $(READY)
-	PATH="$(abspath $(BIN)):$$PATH" studies/clip_mix.sh --root build/board --samples 160000 --seeds "0 1 2" \
-		--leaderboards leaderboards --reports reports
+	$(BIN)/recap-eval study studies/clip-mix.yaml --root build/board --set leaderboards=leaderboards --set reports=reports
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -54,6 +54,13 @@ FETCH_EXAMPLES = """examples:
 Names are those of this list, of tasks and of suites. Every file is verified by its digest; what is broken off goes on
 where it was; what is there already is not fetched again."""
 
+STUDY_EXAMPLES = """examples:
+  recap-eval study studies/clip-mix.yaml --dry-run         every command, what is done, how long the rest takes
+  recap-eval study studies/clip-mix.yaml --root build/demo --set samples=60000 --set seed=0
+  recap-eval study studies/clip-mix.yaml --only 'eval-seed=0-*' --jobs 2
+
+What is done already is skipped; after Ctrl-C, a crash or a failure the same command goes on. See docs/studies.md."""
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
@@ -70,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_list(commands)
     _add_scenes(commands)
     _add_fetch(commands)
+    _add_study(commands)
     return parser
 
 
@@ -171,6 +179,24 @@ def _add_fetch(commands: Any) -> None:
     fetch.add_argument("--data", type=as_path, metavar="DIR", help="data root to put them in (default: $RECAP_DATA)")
     fetch.add_argument("--keep", action="store_true", help="keep the archives after unpacking")
     fetch.set_defaults(run=run_fetch)
+
+
+def _add_study(commands: Any) -> None:
+    study = _command(commands, "study", "run a declared grid of our commands", STUDY_EXAMPLES)
+    study.add_argument("file", type=as_path, metavar="FILE", help="study file (YAML)")
+    study.add_argument("--root", type=as_path, metavar="DIR", help="where it works (default: as the file says)")
+    study.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another parameter or axis; repeatable")
+    study.add_argument("--only", metavar="GLOB", help="nodes whose name matches, with what they need")
+    study.add_argument("--jobs", type=positive, default=1, metavar="N", help="nodes at once (default 1)")
+    study.add_argument("--dry-run", action="store_true", help="print the graph and what of it is done; run nothing")
+    study.set_defaults(run=run_study)
+
+
+def run_study(args: argparse.Namespace) -> int:
+    """Run a study."""
+    from recap_eval.commands.study import run_file
+
+    return run_file(args)
 
 
 def run_fetch(args: argparse.Namespace) -> int:

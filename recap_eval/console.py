@@ -10,6 +10,8 @@ from typing import Any
 
 from recap_eval.errors import UserError
 
+LIVE = "RECAP_LIVE"  # set by a study for a command whose log it shows in a terminal as it grows
+
 
 def as_path(text: str) -> Path:
     """Return a path, "~" expanded; an empty one is an error."""
@@ -48,7 +50,7 @@ def progress_bar(total: int, what: str, unit: str, **options: Any) -> Any:
     """
     from tqdm import tqdm
 
-    terminal = sys.stderr.isatty()
+    terminal = sys.stderr.isatty() or LIVE in os.environ
     pace = {"mininterval": 0.5, "leave": False} if terminal else {"mininterval": 10.0, "maxinterval": 30.0, "leave": False}
     return tqdm(total=total, desc=what, unit=unit, **(pace | {"disable": total == 0} | options))
 

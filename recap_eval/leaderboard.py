@@ -14,7 +14,7 @@ from typing import Any
 from recap_eval.board import Board, comparable, load_board
 from recap_eval.published import PublishedTable, load_published
 from recap_eval.results import RUN_FACTS, Result, estimate_of, read_results
-from recap_eval.stats import ALPHA, Estimate, holm, mean_over_seeds, paired_items
+from recap_eval.stats import ALPHA, BestPlace, Estimate, best_place, holm, mean_over_seeds, paired_items
 
 
 @dataclass(frozen=True)
@@ -210,6 +210,22 @@ def difference(ours: Cell, base: Cell, metric: str) -> Difference | None:
     if one.items != two.items:
         return None
     return Difference(paired_items(one.values, two.values, one.clusters), "items")
+
+
+def best_along_axis(sweep: Sweep, number: int, metric: str) -> tuple[list[Row], BestPlace] | None:
+    """Return the rows that were measured in a column, and where among them the best lies by resampling their common seeds.
+
+    Returns:
+        None if there are fewer than two such rows, or fewer than two seeds common to all of them.
+    """
+    rows = [row for row in sweep.rows if number in row.cells]
+    scores = [{_seed(found): _value(found, metric) for found in row.cells[number].results} for row in rows]
+    if len(rows) < 2:
+        return None
+    common = sorted(set.intersection(*(set(known) for known in scores)))
+    upward = rows[0].cells[number].results[0].record["metrics"][metric]["higher_is_better"]
+    found = best_place([[known[seed] for known in scores] for seed in common], upward) if common else None
+    return None if found is None else (rows, found)
 
 
 def _corrected(found: dict[float, Difference | None]) -> dict[float, Difference]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from recap_eval.board import Column
-from recap_eval.leaderboard import Cell, Sweep, Table
-from recap_eval.report.cells import figure
+from recap_eval.leaderboard import Cell, Row, Sweep, Table, best_along_axis
+from recap_eval.report.cells import base_name, figure
+from recap_eval.stats import BestPlace
+
+RANGE = {"p_original": (0.0, 1.0)}  # axes that end somewhere
+FEW_SEEDS = 5
 
 
 def support(table: Table, sweep: Sweep) -> list[str]:
@@ -15,7 +19,10 @@ def support(table: Table, sweep: Sweep) -> list[str]:
         top = next((label for label, cell in cells.items() if cell.best), None)
         if top is None:
             continue
-        lines.append(f"{column.label}: best at p = {top} ({figure(cells[top].estimate.value)}), {_claim(cells, column)}.")
+        said = [f"{column.label}: best at p = {top} ({figure(cells[top].estimate.value)}), {_claim(cells, column)}"]
+        said += [_where(table, *found)] if (found := best_along_axis(sweep, number, column.metric)) else []
+        said += [apart] if (apart := _apart(table, cells, column)) else []
+        lines.append(". ".join(said) + ".")
     return lines + _limits(table, sweep)
 
 
@@ -32,14 +39,69 @@ def _claim(cells: dict[str, Cell], column: Column) -> str:
     return claim
 
 
+def _where(table: Table, rows: list[Row], found: BestPlace) -> str:
+    """Say where the best lies when seeds are resampled, and whether that reaches an end."""
+    order = sorted(range(len(rows)), key=lambda place: -found.shares[place])
+    shares = [f"{rows[place].label} ({_share(found.shares[place])})" for place in order if found.shares[place] > 0]
+    said = (
+        f"Resampled seeds put it at p = {', '.join(shares)}; 95 % set: {', '.join(rows[place].label for place in found.likely)}"
+    )
+    ends = [rows[place] for place in found.likely if place in (0, len(rows) - 1)]
+    return said + (f", {_ends(table, ends)}" if ends else "")
+
+
+def _share(share: float) -> str:
+    """Return a share in whole per cent, without rounding a doubt away."""
+    return ">99 %" if 0.995 <= share < 1 - 1e-9 else "<1 %" if share < 0.005 else f"{100 * share:.0f} %"
+
+
+def _ends(table: Table, ends: list[Row]) -> str:
+    """Say what an end of the grid means: nothing lies beyond p = 0 and 1, but something may beyond another end."""
+    limits = RANGE.get(table.board.axis, ())
+    open_ends = [row.label for row in ends if row.axis not in limits]
+    closed = [row.label for row in ends if row.axis in limits]
+    said = [f"which holds an end of p's range ({' and '.join(closed)})"] if closed else []
+    beyond = f"which holds an end of what was trained ({' and '.join(open_ends)}): the true best may lie beyond"
+    return ", ".join(said + ([beyond] if open_ends else []))
+
+
+def _apart(table: Table, cells: dict[str, Cell], column: Column) -> str:
+    """Say which rows are different from the baseline after Holm's correction, and in which direction."""
+    found: dict[str, list[str]] = {"Better": [], "Worse": []}
+    for label, cell in cells.items():
+        if cell.to_baseline is not None and cell.to_baseline.separable:
+            upward = cell.results[0].record["metrics"][column.metric]["higher_is_better"]
+            better = (cell.to_baseline.estimate.value > 0) == upward
+            found["Better" if better else "Worse"].append(label)
+    if all(cell.to_baseline is None for cell in cells.values()):
+        return ""
+    base = base_name(table.board)
+    said = [f"{word} than {base}: p = {', '.join(labels)}" for word, labels in found.items() if labels]
+    return ". ".join(said) or f"No p is separable from {base}"
+
+
+def _resampling(table: Table, sweep: Sweep) -> list[str]:
+    """Say how the best was looked for, and what too few seeds cannot tell."""
+    known = [best_along_axis(sweep, number, column.metric) for number, column in enumerate(table.board.columns)]
+    found = [place for _, place in filter(None, known)]
+    if not found:
+        return ["No two training seeds are common to all p: nothing can be said of where the best p lies."]
+    least = min(found, key=lambda place: place.seeds)
+    how = f"all {least.resamples:,} resamples" if least.exact else f"{least.resamples:,} resamples"
+    said = f"Where the best lies: {how} of {least.seeds} seeds, all p of a seed together"
+    few = "So few understate how far the best may move: where the set names fewer p than are not separable, trust the latter."
+    return [f"{said}. {few}" if least.seeds < FEW_SEEDS else f"{said}."]
+
+
 def _limits(table: Table, sweep: Sweep) -> list[str]:
     seeds = min(len(row.seeds) for row in sweep.rows)
     points = ", ".join(row.label for row in sweep.rows)
     lines = [f"Only p = {points} were trained: nothing is said of the values between."]
     if seeds == 1:
         lines.append("One training seed for some p: the intervals do not cover training randomness.")
-    elif seeds < 5:
+    elif seeds < FEW_SEEDS:
         lines.append(f"{seeds} training seeds: intervals are wide (Student's t on {seeds - 1} degrees of freedom).")
+    lines += _resampling(table, sweep) if len(sweep.rows) > 1 else []
     if seeds > 1:
         other = figure(_widest_item_interval(table, sweep))
         lines.append(

@@ -17,7 +17,7 @@ HEAVY = ("torch", "numpy", "pandas", "open_clip", "transformers", "PIL", "pyarro
 
 
 HELPS = [("recap_eval", []), ("recap_train", []), ("recap_caption", []), ("recap_train", ["clip"])]
-HELPS += [("recap_eval", [name]) for name in ("clip", "compare", "fetch", "list", "report", "scenes", "show")]
+HELPS += [("recap_eval", [name]) for name in ("clip", "compare", "fetch", "list", "report", "scenes", "show", "study")]
 
 
 @pytest.mark.parametrize(("package", "words"), HELPS)

@@ -5,11 +5,14 @@ import re
 import shutil
 
 import pytest
+from records import RUN, put
+from records import scores as scores_of
 from scipy import stats
 from support import assert_two_line_error, recap
 
 from recap_eval.leaderboard import build_table
 from recap_eval.report.render import check_board, render_board
+from recap_eval.report.support import support
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +173,54 @@ def test_where_less_is_better_the_lowest_is_best(board, tmp_path):
     cells = [row.cells[6] for row in table.sweeps[0].rows]
     assert next(cell for cell in cells if cell.best).estimate.value == min(cell.estimate.value for cell in cells)
     assert "relation pairs ↓" in rendered(tmp_path, tmp_path / "rep")["clip.md"].decode()
+
+
+def sweep_support(tmp_path, scores, upward=True, seeds=None):
+    """Return what the report supports of one column: scores by p, one a seed."""
+    tmp_path.mkdir(exist_ok=True)
+    (tmp_path / "one.toml").write_text(
+        'title = "t"\naxis = "p_original"\nbaseline = 1.0\n[[columns]]\ntask = "t"\nversion = 1\nmetric = "m"\nlabel = "col"\n'
+    )
+    for p, values in scores.items():
+        for seed, value in enumerate(values):
+            if seeds is None or seed in seeds.get(p, (seed,)):
+                meta = RUN | {"p_original": p, "seed": seed}
+                items = scores_of([value, value, value - 0.1, value + 0.1])
+                put(tmp_path, "t", f"m-p{p}-s{seed}", {"m": items}, meta=meta, higher_is_better=upward)
+    table = build_table("one", tmp_path)
+    return support(table, table.sweeps[0])
+
+
+def test_where_the_best_p_lies_is_said_with_shares_and_ends(tmp_path):
+    lines = sweep_support(tmp_path, {0.2: [0.3, 0.3, 0.3], 0.5: [0.4, 0.4, 0.5], 0.8: [0.7, 0.8, 0.2], 1.0: [0.1, 0.1, 0.1]})
+    # 0.8 leads by 0.3 and 0.4 at two seeds and trails by 0.3 at the third: it loses where the third is drawn two times or more
+    # (1 of 27 all three, 6 of 27 two of three: -0.6 + 0.3 or 0.4 < 0)
+    assert "Resampled seeds put it at p = 0.8 (74 %), 0.5 (26 %); 95 % set: 0.5, 0.8." in lines[0]
+    assert "Better than p = 1: p = 0.2" in lines[0]
+    told = "\n".join(lines)
+    assert "all 27 resamples of 3 seeds" in told and "understate how far the best may move" in told
+
+
+def test_a_best_at_an_end_of_the_grid_may_lie_beyond(tmp_path):
+    inner = sweep_support(tmp_path / "a", {0.2: [0.3, 0.3], 0.5: [0.4, 0.4], 0.8: [0.7, 0.8]})
+    assert "95 % set: 0.8, which holds an end of what was trained (0.8): the true best may lie beyond." in inner[0]
+    assert "than p = 1" not in inner[0] and any("no baseline" in line for line in inner)
+    outer = sweep_support(tmp_path / "b", {0.0: [0.3, 0.3], 0.5: [0.4, 0.4], 1.0: [0.7, 0.8]})
+    assert "95 % set: 1, which holds an end of p's range (1)." in outer[0] and "beyond" not in outer[0]
+    lower = sweep_support(tmp_path / "c", {0.0: [0.3, 0.3], 0.5: [0.4, 0.4], 1.0: [0.7, 0.8]}, upward=False)
+    assert "put it at p = 0 (100 %); 95 % set: 0, which holds an end of p's range (0)" in lower[0]
+
+
+def test_one_common_seed_says_nothing_of_where_the_best_lies(tmp_path):
+    nothing = "nothing can be said of where the best p lies"
+    one = sweep_support(tmp_path / "a", {0.0: [0.3], 1.0: [0.7]})
+    assert any(nothing in line for line in one) and "Resampled" not in "".join(one)
+    apart = sweep_support(tmp_path / "b", {0.0: [0.3, 0.3, 0.3], 1.0: [0.7, 0.7, 0.7]}, seeds={0.0: (0, 1), 1.0: (1, 2)})
+    assert any(nothing in line for line in apart)
+
+
+def test_the_page_says_where_the_best_lies(board, tmp_path):
+    files = rendered(board, tmp_path)
+    for name in ("clip.md", "clip.html"):
+        text = files[name].decode()
+        assert text.count("Resampled seeds put it at p = ") == 7 and "all 4 resamples of 2 seeds" in text

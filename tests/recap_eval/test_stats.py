@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from recap_eval.stats import clustered_se, estimate, holm, mean_over_seeds, paired_items, wilson
+from recap_eval.stats import best_place, clustered_se, estimate, holm, mean_over_seeds, paired_items, wilson
 
 
 def test_unclustered_interval_is_the_t_interval():
@@ -83,3 +83,62 @@ def test_holm_is_the_closed_test_of_bonferroni(p_values):
         sets = [c for size in range(1, len(p_values) + 1) for c in itertools.combinations(range(len(p_values)), size) if i in c]
         expected = max(min(1.0, len(c) * min(p_values[j] for j in c)) for c in sets)
         assert ours[i] == pytest.approx(expected, abs=1e-12)
+
+
+def brute(scores, upward):
+    """Every way of drawing the seeds with replacement, one by one; tied places share a resample."""
+    seeds, places = len(scores), len(scores[0])
+    shares = [0.0] * places
+    for chosen in itertools.product(range(seeds), repeat=seeds):
+        sums = [round(sum(scores[seed][place] for seed in chosen), 9) for place in range(places)]
+        best = (max if upward else min)(sums)
+        winners = [place for place in range(places) if sums[place] == best]
+        for place in winners:
+            shares[place] += 1 / len(winners) / seeds**seeds
+    return shares
+
+
+@pytest.mark.parametrize("upward", [True, False])
+@pytest.mark.parametrize("seeds", [2, 3, 4, 5])
+def test_best_place_is_all_resamples_of_seeds(seeds, upward):
+    """Against plain enumeration, on scores of a few whole items, so that ties come up."""
+    rng = np.random.default_rng(seeds)
+    for _ in range(5):
+        scores = (rng.integers(0, 6, (seeds, 4)) / 10).tolist()
+        found, expected = best_place(scores, upward), brute(scores, upward)
+        assert found.shares == pytest.approx(expected, abs=1e-9)
+        assert (found.exact, found.resamples, found.seeds) == (True, seeds**seeds, seeds)
+        smallest = min(
+            (
+                c
+                for size in range(1, 5)
+                for c in itertools.combinations(range(4), size)
+                if sum(expected[i] for i in c) >= 0.95 - 1e-9
+            ),
+            key=lambda c: (len(c), -sum(expected[i] for i in c)),
+        )
+        assert sum(found.shares[i] for i in found.likely) == pytest.approx(sum(expected[i] for i in smallest), abs=1e-9)
+        assert len(found.likely) == len(smallest)
+
+
+def test_best_place_of_many_seeds_is_drawn_and_the_same_every_time():
+    rng = np.random.default_rng(0)
+    scores = rng.normal([0.0, 0.3, 0.25], 0.5, (12, 3))
+    found = best_place(scores)
+    drawn = rng.integers(0, 12, (20_000, 12))
+    expected = np.bincount(scores[drawn].mean(axis=1).argmax(axis=1), minlength=3) / 20_000
+    assert found.shares == pytest.approx(expected, abs=0.02) and sum(found.shares) == pytest.approx(1)
+    assert not found.exact and found.resamples == 10_000 and best_place(scores) == found
+
+
+def test_best_place_pairs_the_seeds():
+    """Seeds that are good or bad as a whole say nothing against a difference that all of them share."""
+    scores = np.array([[0.1, 0.2], [0.6, 0.7], [0.3, 0.4]])
+    assert best_place(scores).shares == (0.0, 1.0) and best_place(scores).likely == (1,)
+    scores[0] = [0.5, 0.2]  # one seed of three disagrees
+    assert best_place(scores).shares == pytest.approx(brute(scores.tolist(), True))
+
+
+def test_best_place_of_one_seed_is_not_known():
+    assert best_place([[0.1, 0.2]]) is None
+    assert best_place([[0.5, 0.5], [0.5, 0.5]]).shares == (0.5, 0.5)
