@@ -7,9 +7,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recap_eval import __version__
 from recap_eval.console import add_common, as_path, main_guard, positive
+
+if TYPE_CHECKING:
+    from recap_train.workers import Loading
 
 EXAMPLES = """examples:
   recap-train clip --data scenes --model scenes-tiny --p-original 0.5 --samples-seen 60000 --out runs/p0.5
@@ -32,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         "clip", help="train CLIP on mixed captions", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     need = clip.add_argument_group("what to train")
-    need.add_argument("--data", type=as_path, required=True, help="folder of image-text shards (*.tar), or of scenes")
+    need.add_argument("--data", type=as_data, required=True, help="folder of image-text shards (*.tar), or of scenes; or URLs")
     need.add_argument("--model", required=True, help="recipe (scenes-tiny), recipe.json, or an open_clip config (ViT-B-16)")
     need.add_argument("--p-original", type=float, required=True, metavar="P", help="probability of the original caption, 0-1")
     need.add_argument("--samples-seen", type=positive, required=True, metavar="N", help="samples to see in all")
@@ -40,7 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
     need.add_argument("--seed", type=int, default=0, help="of weights, order, coins and crops (default 0)")
     need.add_argument("--name", help="what tables call it (default: made of recipe, p and seed)")
     need.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the CPU has it")
-    need.add_argument("--skip-bad", action="store_true", help="leave out unreadable images, counted, instead of stopping")
+    need.add_argument("--skip-bad", action="store_true", help="leave out what is unreadable, counted, instead of stopping")
+    _add_loading_options(clip)
     roles = clip.add_argument_group("which caption is which (scenes say it themselves)")
     roles.add_argument("--caption-preset", metavar="NAME", help="recap-datacomp, datacomp or scenes")
     roles.add_argument("--original-key", metavar="KEY", help="txt or json:FIELD")
@@ -54,6 +59,47 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def as_data(text: str) -> Path | str:
+    """Return the folder that holds the data, or the pattern of files or URLs that names its shards."""
+    from recap_eval.data.shard_places import is_pattern
+
+    return text if is_pattern(text) else as_path(text)
+
+
+def _count(text: str) -> int:
+    return 0 if text == "0" else positive(text)
+
+
+def _add_loading_options(clip: argparse.ArgumentParser) -> None:
+    reading = clip.add_argument_group("reading the data (docs/training.md)")
+    reading.add_argument(
+        "--workers", type=_count, metavar="N", help="processes that prepare batches (default 0; on a GPU up to 8)"
+    )
+    reading.add_argument(
+        "--prefetch", type=positive, default=2, metavar="N", help="batches each of them prepares ahead (default 2)"
+    )
+    reading.add_argument(
+        "--shuffle-window", type=positive, default=1 << 20, metavar="N", help="samples shuffled together (default 1048576)"
+    )
+    reading.add_argument(
+        "--max-bad",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="with --skip-bad: stop when more is left out (default 0.01)",
+    )
+
+
+def _loading(args: argparse.Namespace) -> Loading:
+    from recap_eval.errors import UserError
+    from recap_train.workers import Loading, default_workers
+
+    if not 0 <= args.max_bad <= 1:
+        raise UserError(f"--max-bad {args.max_bad} is not a share.", "It must lie in [0, 1]; 0.01 is one in a hundred.")
+    workers = default_workers("cpu") if args.workers is None else args.workers
+    return Loading(workers, args.prefetch, args.shuffle_window, args.max_bad)
+
+
 def run_clip(args: argparse.Namespace) -> int:
     """Train a CLIP model and measure it."""
     from recap_eval.data.shards import resolve_roles
@@ -65,15 +111,16 @@ def run_clip(args: argparse.Namespace) -> int:
     from recap_train import clip
     from recap_train.loop import Stopped
     from recap_train.recipes import load_recipe
+    from recap_train.training_data import declared_roles
 
     recipe = load_recipe(args.model)
-    roles = named or clip.declared_roles(args.data)
+    roles = named or declared_roles(args.data)
     precision = _precision(args.precision)
     name = args.name or f"{recipe.name}-p{args.p_original:g}-s{args.seed}"
     if not name.strip():
         raise UserError("--name is empty.", "Give a name, or leave it out.")
     run = clip.Run(
-        args.data, recipe, mix, args.samples_seen, args.seed, args.out, name, roles, precision, args.skip_bad
+        args.data, recipe, mix, args.samples_seen, args.seed, args.out, name, roles, precision, args.skip_bad, _loading(args)
     )  # fmt: skip
     try:
         artifact, known = clip.train(run)
@@ -112,7 +159,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from recap_eval.data.scenes.locate import missing
 
     words = ["clip", "--model", str(args.out), "--out", str(args.leaderboards), "--reports", str(args.reports)]
-    if not missing(args.data):
+    if isinstance(args.data, Path) and not missing(args.data):
         words += ["--data", str(args.data)]
     words += ["--json"] if args.json else []
     code = subprocess.run([sys.executable, "-m", "recap_eval.cli", *words], check=False).returncode

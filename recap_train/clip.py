@@ -8,28 +8,27 @@ from __future__ import annotations
 import contextlib
 import copy
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.artifact import Artifact, find_artifact, verify, write_artifact
-from recap_eval.data.digests import fingerprint
-from recap_eval.data.scenes.locate import scenes_folder
-from recap_eval.data.scenes.write import MANIFEST, ROLES, check_manifest
-from recap_eval.data.shards import Sample, read_shards, stated_digests
-from recap_eval.errors import DataError, UserError
+from recap_eval.errors import UserError
 from recap_eval.files import digest_json, replacing, write_json
-from recap_eval.hashrand import text_key
 from recap_eval.models.text import encode_text_trimmed, is_trimmable
 from recap_eval.provenance import run_record
 from recap_train import checkpoint
-from recap_train.loader import Batch, Feed, batches_ahead
+from recap_train.crops import Crop
+from recap_train.loader import MEMORY, Batch, Feed
 from recap_train.loop import LOG, Loop, Progress, Schedule
 from recap_train.mixing import Mix
 from recap_train.plan import Plan
 from recap_train.recipes import Recipe
+from recap_train.training_data import TrainingData, read_training_data
 from recap_train.words import save_tokenizer, vocabulary
+from recap_train.workers import Loading, batches, worker_errors
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +42,7 @@ class Run:
     """What is to be trained.
 
     Args:
-        data: A folder of shards, or of scenes (whose training split is then taken).
+        data: A folder of shards, or of scenes (whose training split is then taken), or a pattern of files or URLs.
         recipe: Model and optimiser.
         mix: The mix of captions.
         samples_seen: Samples to see in all; rounded down to whole batches.
@@ -52,10 +51,11 @@ class Run:
         name: What tables call it.
         roles: Which member is the original caption and which the recaption.
         precision: "fp32" or "bf16" (autocast).
-        skip_bad: Leave out unreadable images, counted, instead of stopping.
+        skip_bad: Leave out what is unreadable, counted, instead of stopping.
+        loading: How the data is read.
     """
 
-    data: Path
+    data: Path | str
     recipe: Recipe
     mix: Mix
     samples_seen: int
@@ -65,6 +65,7 @@ class Run:
     roles: dict[str, str]
     precision: str
     skip_bad: bool
+    loading: Loading = field(default_factory=Loading)
 
     def schedule(self) -> Schedule:
         """Return the run's length and optimiser.
@@ -82,44 +83,16 @@ class Run:
         return Schedule(steps, train["batch_size"], train["lr"], train["warmup"], betas, train["weight_decay"])
 
 
-def declared_roles(data: Path) -> dict[str, str]:
-    """Return the roles that a folder of scenes declares itself; none for other shards, whose roles the user names."""
-    return dict(ROLES) if (scenes_folder(data) / MANIFEST).is_file() else {}
+def identity_of(run: Run, data: str, window: int | None = None) -> str:
+    """Return the digest of everything the trained weights depend on.
 
-
-def read_training_data(run: Run) -> tuple[list[Sample], list[tuple[str, str]], str]:
-    """Read samples, their (original, recaption) pairs, and the data's fingerprint.
-
-    Raises:
-        UserError: A role is not named.
-        DataError: Shards are unreadable, or samples lack the member that a role names.
+    Args:
+        run: The run.
+        data: Fingerprint of the data.
+        window: Samples shuffled together, where the set is larger than that.
     """
-    for role in ("original", "recaption"):
-        if role not in run.roles:
-            raise UserError(
-                f"Which member holds the {role} is not named.",
-                f"Name it: --{role}-key txt|json:FIELD, or use --caption-preset.",
-            )
-    folder = run.data
-    if (scenes_folder(folder) / MANIFEST).is_file():
-        check_manifest(scenes_folder(folder))
-        folder = scenes_folder(folder) / "train"
-    samples = read_shards(folder)
-    pairs = [(sample.caption(run.roles["original"]), sample.caption(run.roles["recaption"])) for sample in samples]
-    captions = [(original, recaption) for original, recaption in pairs if original is not None and recaption is not None]
-    if len(captions) != len(samples):
-        first = next(sample for sample, pair in zip(samples, pairs, strict=True) if None in pair)
-        raise DataError(
-            f"{len(samples) - len(captions)} of {len(samples)} samples lack a caption member, the first {first.where}.",
-            f"Roles are {run.roles}; name others with --original-key and --recaption-key.",
-        )
-    return samples, captions, fingerprint([sample.key for sample in samples], stated_digests(samples), captions)
-
-
-def identity_of(run: Run, data: str) -> str:
-    """Return the digest of everything the trained weights depend on."""
     parts = [run.recipe.digest, run.mix.p_original, run.samples_seen, run.seed, run.roles, run.precision, data]
-    return digest_json(parts)
+    return digest_json(parts if window is None else [*parts, {"window": window}])
 
 
 def finished(run: Run, identity: str) -> Artifact | None:
@@ -145,7 +118,7 @@ def finished(run: Run, identity: str) -> Artifact | None:
     return None
 
 
-def build_model(run: Run, captions: list[tuple[str, str]]) -> tuple[Any, Any, list[str]]:
+def build_model(run: Run, captions: Iterable[tuple[str, str]]) -> tuple[Any, Any, list[str]]:
     """Make the model from the run's seed, and its tokenizer, and write config and tokenizer into the folder.
 
     Returns:
@@ -206,13 +179,13 @@ def plain_attention() -> Iterator[None]:
         yield
 
 
-def preview(samples: list[Sample], captions: list[tuple[str, str]]) -> str:
+def preview(data: TrainingData) -> str:
     """Return the first three samples with both captions, so that swapped roles are seen before anything is spent."""
     lines = []
-    for sample, (original, recaption) in list(zip(samples, captions, strict=True))[:3]:
-        lines.append(
-            f"  {sample.key}  original:  {original[:110]!r}\n  {' ' * len(sample.key)}  recaption: {recaption[:110]!r}"
-        )
+    for index in range(min(3, len(data.shards))):
+        key = data.shards.sample(index).key
+        original, recaption = data.captions.of(index)
+        lines.append(f"  {key}  original:  {original[:110]!r}\n  {' ' * len(key)}  recaption: {recaption[:110]!r}")
     return "\n".join(lines)
 
 
@@ -227,31 +200,32 @@ def train(run: Run) -> tuple[Artifact, bool]:
         Stopped: A signal stopped the run; the same command goes on.
     """
     schedule = run.schedule()
-    samples, captions, data = read_training_data(run)
-    identity = identity_of(run, data)
+    data = read_training_data(run.data, run.roles, run.skip_bad, run.loading.max_bad)
+    plan = Plan(data.shards.keys, run.mix, run.seed, data.shards.sizes, run.loading.window)
+    identity = identity_of(run, data.fingerprint, plan.window if plan.windowed else None)
     known = finished(run, identity)
     if known is not None:
         return known, True
-    print(f"{len(samples)} samples, shown with {run.mix.describe()}:\n{preview(samples, captions)}", file=sys.stderr)
-    model, tokenizer, files = build_model(run, captions)
-    plan = Plan(_keys(samples), run.mix, run.seed)
-    size, area = run.recipe.image_size, run.recipe.train["crop_min_area"]
-    feed = Feed(samples, captions, plan, tokenizer, size, area, run.skip_bad)
+    print(f"{len(data.shards)} samples, shown with {run.mix.describe()}:\n{preview(data)}", file=sys.stderr)
+    model, tokenizer, files = build_model(run, data.some_captions())
+    feed = make_feed(run, data, plan, tokenizer)
     loss_of = contrastive_loss(model, run.recipe, run.precision)
-    loop = Loop(model, loss_of, lambda starts: batches_ahead(feed, starts), schedule, run.out, identity)
-    with plain_attention():
+    ahead = partial(batches, feed, workers=run.loading.workers, prefetch=run.loading.prefetch)
+    loop = Loop(model, loss_of, ahead, schedule, run.out, identity, run.loading.max_bad)
+    with plain_attention(), worker_errors():
         progress = loop.run()
     return _finish(run, model, files, schedule, progress, data, identity), False
 
 
-def _keys(samples: list[Sample]) -> Any:
-    import numpy as np
-
-    return np.array([text_key(sample.key) for sample in samples], dtype=np.uint64)
+def make_feed(run: Run, data: TrainingData, plan: Plan, tokenizer: Any) -> Feed:
+    """Return what turns positions into this run's batches; a large set is not remembered from epoch to epoch."""
+    train = run.recipe.train
+    crop = Crop(run.recipe.image_size, train["crop_min_area"], train["interpolation"])
+    return Feed(data.captions, plan, tokenizer, crop, run.skip_bad, MEMORY if data.small else 0)
 
 
 def _finish(
-    run: Run, model: Any, files: list[str], schedule: Schedule, progress: Progress, data: str, identity: str
+    run: Run, model: Any, files: list[str], schedule: Schedule, progress: Progress, data: TrainingData, identity: str
 ) -> Artifact:
     """Write weights, then the description that makes the artifact complete; then drop the checkpoint."""
     from safetensors.torch import save
@@ -270,10 +244,12 @@ def _finish(
         "empty_captions": mix.empty,
         "samples_seen": seen,
         "seed": run.seed,
-        "train_data": data,
+        "train_data": data.fingerprint,
         "roles": run.roles,
         "precision": run.precision,
         "bad_images": len(progress.ledger.bad),
+        "ledger": data.shards.ledger()
+        | {"seen": progress.ledger.seen, "failed": progress.ledger.failed, "bad": progress.ledger.bad},
         "identity": identity,
         "parameters": sum(weight.numel() for weight in model.parameters()),
     }

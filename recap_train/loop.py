@@ -18,8 +18,8 @@ from recap_eval.console import progress_bar
 from recap_eval.errors import DataError
 from recap_eval.files import write_text
 from recap_train import checkpoint
-from recap_train.loader import Batch, Ledger
-from recap_train.mixing import MixCount
+from recap_train.ledger import Ledger
+from recap_train.loader import Batch
 
 if TYPE_CHECKING:
     import torch
@@ -122,6 +122,7 @@ class Loop:
         schedule: Length and optimiser.
         folder: Where checkpoint and log go.
         identity: Digest of everything the run depends on.
+        max_bad: Largest share of samples that may be left out, see `Ledger.check`.
     """
 
     model: torch.nn.Module
@@ -130,6 +131,7 @@ class Loop:
     schedule: Schedule
     folder: Path
     identity: str
+    max_bad: float = 1.0
 
     def run(self) -> Progress:
         """Train to the end, going on where an earlier call stopped.
@@ -165,6 +167,7 @@ class Loop:
                 now = time.perf_counter()
                 progress.step += 1
                 progress.ledger.add(batch.ledger)
+                progress.ledger.check(self.max_bad)
                 progress.seconds, progress.waited, clock = progress.seconds + now - clock, progress.waited + waited, now
                 self._note(progress, loss, bar)
                 bar.update(self.schedule.batch_size)
@@ -198,6 +201,7 @@ class Loop:
         entry = {"step": progress.step, "samples": progress.step * self.schedule.batch_size, "loss": loss}
         entry |= {"lr": self.schedule.lr_at(progress.step - 1), "seconds": round(progress.seconds, 2)}
         entry |= {"logit_scale": self.model.logit_scale.exp().item()}  # type: ignore[operator]
+        entry |= {"failed": progress.ledger.failed} if progress.ledger.failed else {}
         progress.log.append(entry)
 
     def _write_log(self, progress: Progress) -> None:
@@ -222,5 +226,4 @@ class Loop:
         self.model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         kept = state["progress"]
-        ledger = Ledger(MixCount(**kept["ledger"]["mix"]), kept["ledger"]["bad"])
-        return Progress(kept["step"], ledger, kept["seconds"], kept["waited"], kept["log"])
+        return Progress(kept["step"], Ledger.restored(kept["ledger"]), kept["seconds"], kept["waited"], kept["log"])

@@ -17,7 +17,9 @@ TRAIN_DEFAULTS: dict[str, Any] = {
     "betas": [0.9, 0.95],
     "weight_decay": 0.2,
     "crop_min_area": 0.4,
+    "interpolation": "bicubic",
 }
+LATER = {"interpolation": "bicubic"}  # settings that came later: at these values the digest is what it was without them
 SEE = "recap-train clip --help"
 
 
@@ -42,7 +44,8 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Digest of all that the recipe says."""
-        return digest_json([self.model_cfg, self.preprocess_cfg, self.tokenizer, self.train])
+        train = {name: value for name, value in self.train.items() if name not in LATER or value != LATER[name]}
+        return digest_json([self.model_cfg, self.preprocess_cfg, self.tokenizer, train])
 
     @property
     def image_size(self) -> int:
