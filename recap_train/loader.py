@@ -176,7 +176,9 @@ class Feed:
         import torch
 
         visit, ledger, size = self.plan.visit(start, stop), Ledger(), self.crop.size
-        pixels, texts, kept = np.empty((stop - start, size, size, 3), dtype=np.uint8), [], []
+        pixels = np.empty((stop - start, size, size, 3), dtype=np.uint8)
+        texts: list[str] = []
+        kept: list[int] = []
         for row, (index, key, epoch) in enumerate(zip(visit.index, visit.keys, visit.epoch, strict=True)):
             found = self._one(int(index), int(key), int(epoch), ledger)
             if found is not None:

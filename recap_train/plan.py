@@ -113,7 +113,8 @@ class Plan:
             rows, (low, high) = window == number, table.edges[number : number + 2]
             place[rows] = low + permute_array(ranks[rows] - low, int(high - low), self.seed, ORDER, epoch, int(number))
         shard = np.searchsorted(table.begin, place, side="right") - 1
-        return table.first[shard] + place - table.begin[shard]
+        index: np.ndarray = table.first[shard] + place - table.begin[shard]
+        return index
 
     def windows(self, epoch: int) -> Windows:
         """Return the order of the shards in an epoch; the tables of two epochs are kept."""

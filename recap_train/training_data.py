@@ -108,7 +108,7 @@ def _open(data: Path | str, skip_bad: bool) -> ShardSet:
 
 def _check_lost(shards: ShardSet, max_bad: float) -> None:
     """Tell what is left out, and stop if that is too much; a shard of unknown size counts as a mean one."""
-    problems, mean = shards.facts.problems, len(shards) / max(1, np.count_nonzero(shards.sizes))
+    problems, mean = shards.facts.problems, len(shards) / max(1, int(np.count_nonzero(shards.sizes)))
     for problem in problems[:TOLD]:
         warn(problem.line())
     if len(problems) > TOLD:

@@ -165,7 +165,8 @@ def _from_processes(steps: _Steps, workers: int, prefetch: int, pin: bool) -> It
         multiprocessing_context="fork" if sys.platform == "linux" else None,  # what fork inherits need not be pickled
     )
     with worker_errors():
-        made = iter(loader)
+        with _signals_blocked():
+            made = iter(loader)
         try:
             for thing in made:
                 if isinstance(thing, _Failure):
@@ -175,10 +176,24 @@ def _from_processes(steps: _Steps, workers: int, prefetch: int, pin: bool) -> It
             del made  # its end ends the workers, now and not when Python gets to it
 
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Keep signals back while workers start, so that none reaches a worker before it knows what to do with it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _leave_stopping_to_the_loop(_: int) -> None:
     """Let a worker outlive Ctrl-C and SIGTERM, which reach the whole group: the loop finishes its step and ends the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))  # SIGALRM ends a worker that hangs
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 
 @contextlib.contextmanager

@@ -39,16 +39,17 @@ def read_name(path: Path, record: Any) -> tuple[str, str]:
         DataError: The shard is gone, or another sample lies there than was indexed.
     """
     block, wanted = int(record["image"]), int(record["key"])
-    for name in (
-        lambda: _header_name(_read(path, (block - 1) * BLOCK, BLOCK)),
-        lambda: _long_names(path).get(block * BLOCK, ""),
-    ):
-        full = name()
-        suffix = PurePosixPath(full).suffix
-        key = full.removesuffix(suffix)
-        if text_key(key) == wanted:
-            return key, suffix
+    if found := _matching(_header_name(_read(path, (block - 1) * BLOCK, BLOCK)), wanted):
+        return found
+    if found := _matching(_long_names(path).get(block * BLOCK, ""), wanted):
+        return found
     raise DataError(f"{path} is not what it was when it was indexed.", AGAIN)
+
+
+def _matching(name: str, wanted: int) -> tuple[str, str] | None:
+    suffix = PurePosixPath(name).suffix
+    key = name.removesuffix(suffix)
+    return (key, suffix) if text_key(key) == wanted else None
 
 
 def _read(path: Path, offset: int, size: int) -> bytes:

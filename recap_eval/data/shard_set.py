@@ -185,7 +185,8 @@ def open_shards(
 def _index_all(paths: list[Path], cache: Path | None, skip_bad: bool, early: dict[int, np.ndarray]) -> Facts:
     """Index all shards; the records of as many as may be held are left in `early`."""
     found: list[tuple[int, str]] = []
-    problems, keys, room = [], [], HELD
+    problems: list[Problem] = []
+    keys, room = [], HELD
     with (
         progress_bar(len(paths), f"indexing {paths[0].parent}", "shard", disable=len(paths) < MANY) as bar,
         _readers() as pool,
@@ -273,7 +274,7 @@ def _remember(paths: list[Path], cache: Path | None, facts: Facts) -> None:
     head = {"stamps": memory[1], "problems": [asdict(problem) for problem in facts.problems]}
     try:
         with replacing(memory[0]) as part, part.open("wb") as stream:
-            arrays = {"counts": facts.counts, "digests": np.array(facts.digests), "dropped": facts.dropped}
-            np.savez(stream, head=np.array(json.dumps(head)), **arrays)
+            digests, text = np.array(facts.digests), np.array(json.dumps(head))
+            np.savez(stream, head=text, counts=facts.counts, digests=digests, dropped=facts.dropped)
     except DataError:
         return

@@ -1,6 +1,7 @@
 import io
 import time
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -151,7 +152,7 @@ def test_stopping_early_does_not_hang(world, workers):
 def test_parts_make_up_the_batch(size, world_size):
     parts = [Part(rank, world_size).of(100, size) for rank in range(world_size)]
     assert parts[0][0] == 100 and parts[-1][1] == 100 + size
-    assert all(one[1] == two[0] for one, two in zip(parts, parts[1:], strict=False))
+    assert all(one[1] == two[0] for one, two in pairwise(parts))
 
 
 def test_crops_have_the_distribution_of_random_resized_crop():
