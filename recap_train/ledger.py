@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from recap_eval.errors import DataError
@@ -48,8 +49,9 @@ class Ledger:
                 self.bad[where] = why
 
     def summary(self) -> dict[str, Any]:
-        """Return what was seen and left out, without the mix."""
-        return {"seen": self.seen, "failed": self.failed, "bad": self.bad}
+        """Return what was seen and left out, without the mix; shards by name, since folders are nobody's business elsewhere."""
+        bad = {PurePath(where).name: why.replace(where, PurePath(where).name) for where, why in self.bad.items()}
+        return {"seen": self.seen, "failed": self.failed, "bad": bad}
 
     def check(self, max_bad: float) -> None:
         """Stop a run that leaves out too much.

@@ -124,7 +124,7 @@ def fetch_shard(url: str, cache: Path, bar: Any) -> Path:
                 ask(url, incoming.receive, incoming.headers, lambda: incoming.got, bar.set_postfix_str)
                 incoming.finish()
     except Refused as error:
-        raise DataError(f"Cannot get {url}: {error}.", GO_ON) from error
+        raise DataError(f"Cannot get {url.partition('?')[0]}: {error}.", GO_ON) from error
     except OSError as error:
         raise DataError(f"Cannot write {path}: {error.strerror or error}.", ROOM) from error
     bar.update()

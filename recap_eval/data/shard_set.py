@@ -30,7 +30,7 @@ from recap_eval.data.shards import MANY, Sample
 from recap_eval.errors import DataError
 from recap_eval.files import digest_json, replacing
 
-READERS = 8  # threads; they overlap the reading, while the walk itself holds Python's lock
+READERS = 4  # threads; they overlap the reading, while the walk itself holds Python's lock
 HELD = 256 << 20  # bytes of indexes in memory
 
 
@@ -128,6 +128,8 @@ class ShardSet:
     def ledger(self) -> dict[str, Any]:
         """Return what the set lacks: samples, problems in words, how many keys occurred again."""
         lines = [problem.line() for problem in self.facts.problems]
+        for folder in {path.parent for path in self.paths}:  # a ledger travels, and folders are nobody's business elsewhere
+            lines = [line.replace(f"{folder}/", "") for line in lines]
         return {"samples": len(self), "lost": lines, "duplicates": len(self.facts.dropped)}
 
 

@@ -110,6 +110,7 @@ def test_a_lost_shard_is_an_error_or_stands_in_the_ledger(shards, tmp_path):
     done = recap("recap-train", *words(shards, tmp_path / "o", *preset, "--skip-bad", "--max-bad", 0.4))
     assert done.returncode == 0 and "warning: 00001.tar:" in done.stderr
     ledger = find_artifact(tmp_path / "o").made["ledger"]
+    assert str(shards) not in json.dumps(ledger)
     assert 72 <= ledger["samples"] < 96 and len(ledger["lost"]) == 1 and ledger["seen"] == 512 and ledger["failed"] == 0
 
 
@@ -124,6 +125,7 @@ def test_bad_images_stop_a_run_when_they_are_many(shards, tmp_path):
     done = recap("recap-train", *words(shards, tmp_path / "p", *more, "--max-bad", 0.5))
     made = find_artifact(tmp_path / "p").made
     assert done.returncode == 0 and made["bad_images"] == 40 == len(made["ledger"]["bad"])
+    assert str(shards) not in json.dumps(made)
     assert made["ledger"]["seen"] + made["ledger"]["failed"] == 512 and made["ledger"]["failed"] > 150
     assert '"failed"' in (tmp_path / "p" / "log.jsonl").read_text()
 
