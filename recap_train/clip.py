@@ -248,8 +248,7 @@ def _finish(
         "roles": run.roles,
         "precision": run.precision,
         "bad_images": len(progress.ledger.bad),
-        "ledger": data.shards.ledger()
-        | {"seen": progress.ledger.seen, "failed": progress.ledger.failed, "bad": progress.ledger.bad},
+        "ledger": data.shards.ledger() | progress.ledger.summary(),
         "identity": identity,
         "parameters": sum(weight.numel() for weight in model.parameters()),
     }

@@ -33,8 +33,9 @@ def naming(where: str) -> Iterator[None]:
     try:
         yield
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error  # PIL tells an address in memory
         raise DataError(
-            f"{where} is not a readable image ({error}).", "Replace it, or count and leave out bad images: --skip-bad"
+            f"{where} is not a readable image ({reason}).", "Replace it, or count and leave out bad images: --skip-bad"
         ) from error
 
 
