@@ -183,8 +183,7 @@ def preview(data: TrainingData) -> str:
     """Return the first three samples with both captions, so that swapped roles are seen before anything is spent."""
     lines = []
     for index in range(min(3, len(data.shards))):
-        key = data.shards.sample(index).key
-        original, recaption = data.captions.of(index)
+        key, (original, recaption) = data.shards.sample(index).key, data.captions_or_empty(index)
         lines.append(f"  {key}  original:  {original[:110]!r}\n  {' ' * len(key)}  recaption: {recaption[:110]!r}")
     return "\n".join(lines)
 

@@ -46,12 +46,15 @@ class TrainingData:
         return len(self.shards) <= SMALL
 
     def some_captions(self, most: int = 1_000_000) -> Iterator[tuple[str, str]]:
-        """Yield the captions of all samples, or of `most` at even distances, without those that have none."""
-        for index in spread(len(self.shards), most):
-            try:
-                yield self.captions.of(index)
-            except DataError:
-                continue
+        """Yield the captions of all samples, or of `most` at even distances."""
+        return (self.captions_or_empty(index) for index in spread(len(self.shards), most))
+
+    def captions_or_empty(self, index: int) -> tuple[str, str]:
+        """Return a sample's captions; empty ones of a sample that lacks one, which `skip_bad` leaves out when it comes."""
+        try:
+            return self.captions.of(index)
+        except DataError:
+            return "", ""
 
 
 def spread(n: int, most: int) -> list[int]:

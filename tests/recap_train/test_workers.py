@@ -15,7 +15,7 @@ from web import tarred
 
 from recap_eval.artifact import find_artifact
 from recap_eval.data.shards import ROLE_PRESETS, list_shards, read_shards
-from recap_eval.errors import UserError
+from recap_eval.errors import DataError, UserError
 from recap_train.clip import train
 from recap_train.ledger import GRACE, NAMED, Ledger
 from recap_train.workers import Loading
@@ -128,6 +128,22 @@ def test_bad_images_stop_a_run_when_they_are_many(shards, tmp_path):
     assert str(shards) not in json.dumps(made)
     assert made["ledger"]["seen"] + made["ledger"]["failed"] == 512 and made["ledger"]["failed"] > 150
     assert '"failed"' in (tmp_path / "p" / "log.jsonl").read_text()
+
+
+def test_samples_without_a_caption_are_left_out(shards, tmp_path):
+    members, first = {}, read_shards(shards)[0]
+    for sample in read_shards(shards)[:24]:
+        members[f"{sample.key}{sample.suffix}"] = sample.read_image()
+        members[f"{sample.key}.json"] = b"{}" if sample.key == first.key else json.dumps(sample.meta).encode()
+    (shards / "00000.tar").write_bytes(tarred(members))
+    run = make_run(shards, tmp_path / "a", samples=256, roles=ROLE_PRESETS["scenes"])
+    with pytest.raises(DataError, match=f"1 of 96 samples lack a caption member, the first .*{first.key}"):
+        train(run)
+    artifact, _ = train(replace(run, skip_bad=True, loading=Loading(max_bad=0.05)))
+    assert artifact.made["ledger"]["bad"] == {
+        f"00000.tar:{first.key}.jpg": f"00000.tar:{first.key}.jpg has no json:org_caption."
+    }
+    assert artifact.made["ledger"]["failed"] in (2, 3)
 
 
 def test_a_run_from_urls(shards, tmp_path, host):
