@@ -1,47 +1,26 @@
-"""From the plan to batches: reads, decodes, crops and tokenises ahead of the training step."""
+"""From the plan to batches: reads, decodes, crops and tokenises what the positions [start, stop) show."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from recap_eval.data.shards import Sample
 from recap_eval.errors import DataError
 from recap_eval.hashrand import Draws, text_key
-from recap_eval.models.pixels import decode_image
-from recap_train.mixing import MixCount
+from recap_train.crops import Crop, load_crop
+from recap_train.ledger import Ledger
 from recap_train.plan import Plan
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
 
-AHEAD = 4  # batches prepared ahead of the step
-MEMORY = 512 << 20  # bytes of decoded images, and as many of token ids, that are kept for the next epoch
+MEMORY = 512 << 20  # bytes of decoded images, and as many of captions and of token ids, that are kept for the next epoch
+STRING = 50  # bytes that Python needs for a string beside its letters
 CROP = text_key("crop")
-
-
-@dataclass
-class Ledger:
-    """What was seen: the mix as it came out, and the samples that could not be read.
-
-    Args:
-        mix: Captions shown and missing.
-        bad: Reason by image, of samples left out.
-    """
-
-    mix: MixCount = field(default_factory=MixCount)
-    bad: dict[str, str] = field(default_factory=dict)
-
-    def add(self, other: Ledger) -> None:
-        """Add what another ledger counted."""
-        self.mix.add(other.mix)
-        self.bad |= other.bad
 
 
 @dataclass(frozen=True)
@@ -52,46 +31,63 @@ class Batch:
         pixels: (B, 3, S, S) uint8; B is smaller than asked for where samples were unreadable.
         tokens: (B, L) token ids.
         ledger: What is in this batch; counted when the step is done, not when the batch is prepared.
-        keys: (B,) uint64 keys of the samples.
+        keys: (B,) uint64 `text_key` of each sample's key.
         epochs: (B,) int64 epoch of each.
     """
 
     pixels: torch.Tensor
     tokens: torch.Tensor
     ledger: Ledger
-    keys: np.ndarray
-    epochs: np.ndarray
+    keys: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
+    epochs: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in memory that a GPU can fetch by itself; torch's loader calls this."""
+        return replace(self, pixels=self.pixels.pin_memory(), tokens=self.tokens.pin_memory())
 
 
-def random_crop(image: Image, size: int, min_area: float, draws: Draws) -> Image:
-    """Cut out a random part of at least `min_area` of the image, of aspect 3:4 to 4:3, and resize it to size x size.
+class Samples(Protocol):
+    """Samples by number, such as a `ShardSet`."""
 
-    At `min_area` 1 the image's central square is taken. The draws are a function of what they are for, so a resumed run
-    crops alike (the distribution is torchvision's RandomResizedCrop).
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int, /) -> Sample:
+        """Return one sample, its texts read.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which member is the original caption and which the recaption: the one place that knows.
+
+    Args:
+        original: "txt" or "json:FIELD".
+        recaption: Likewise.
     """
-    from PIL import Image as pil
 
-    width, height = image.size
-    side = min(width, height)
-    box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
-    if min_area < 1:
-        box = _crop_box(width, height, min_area, draws) or box
-    return image.resize((size, size), pil.Resampling.BICUBIC, box=box)
+    original: str
+    recaption: str
 
+    def __call__(self, sample: Sample) -> tuple[str, str]:
+        """Return a sample's original caption and recaption.
 
-def _crop_box(width: int, height: int, min_area: float, draws: Draws) -> tuple[float, float, float, float] | None:
-    for _ in range(10):
-        area = width * height * (min_area + (1 - min_area) * draws.bits() / 2**64)
-        aspect = (3 / 4) * (16 / 9) ** (draws.bits() / 2**64)
-        wide, high = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
-        if 0 < wide <= width and 0 < high <= height:
-            left, top = draws.below(width - wide + 1), draws.below(height - high + 1)
-            return left, top, left + wide, top + high
-    return None
+        Raises:
+            DataError: It lacks one of them.
+        """
+        original, recaption = sample.caption(self.original), sample.caption(self.recaption)
+        if original is None or recaption is None:
+            lacking = self.original if original is None else self.recaption
+            raise DataError(
+                f"{sample.where} has no {lacking}.", "Name other roles: --original-key, --recaption-key; or --skip-bad."
+            )
+        return original, recaption
 
 
 class Memo:
-    """Remembers arrays by key until it is full; what does not fit is made anew each time.
+    """Remembers things by key until it is full; what does not fit is made anew each time.
 
     Args:
         limit: Bytes it may hold.
@@ -99,18 +95,50 @@ class Memo:
 
     def __init__(self, limit: int) -> None:
         self._limit, self._held = limit, 0
-        self._known: dict[object, np.ndarray] = {}
+        self._known: dict[object, Any] = {}
 
-    def get(self, key: object) -> np.ndarray | None:
+    def get(self, key: object) -> Any:
         """Return what was put under a key, or None."""
         return self._known.get(key)
 
-    def put(self, key: object, array: np.ndarray) -> np.ndarray:
-        """Remember an array if there is room, and return it."""
-        if self._held + array.nbytes <= self._limit:
-            self._known[key] = array
-            self._held += array.nbytes
-        return array
+    def put(self, key: object, thing: Any, size: int | None = None) -> Any:
+        """Remember an array, or anything of `size` bytes, if there is room; and return it."""
+        size = thing.nbytes if size is None else size
+        if self._held + size <= self._limit:
+            self._known[key] = thing
+            self._held += size
+        return thing
+
+
+class CaptionReader:
+    """The captions of samples by number, remembered as far as they fit.
+
+    Args:
+        samples: The data set.
+        captions_of: A sample's original caption and recaption.
+        memory: Bytes that may be remembered.
+    """
+
+    def __init__(self, samples: Samples, captions_of: Callable[[Sample], tuple[str, str]], memory: int = MEMORY) -> None:
+        self.samples, self.captions_of = samples, captions_of
+        self._known = Memo(memory)
+
+    def known(self, index: int) -> tuple[str, str] | None:
+        """Return a sample's captions if they are remembered."""
+        found: tuple[str, str] | None = self._known.get(index)
+        return found
+
+    def of(self, index: int, sample: Sample | None = None) -> tuple[str, str]:
+        """Return a sample's captions; `sample` is the sample if it is at hand.
+
+        Raises:
+            DataError: It cannot be read, or lacks a caption.
+        """
+        captions = self.known(index)
+        if captions is None:
+            captions = self.captions_of(sample or self.samples.sample(index))
+            self._known.put(index, captions, sum(len(text.encode()) + STRING for text in captions))
+        return captions
 
 
 @dataclass(frozen=True)
@@ -118,121 +146,76 @@ class Feed:
     """Everything that turns positions into batches.
 
     Args:
-        samples: (N) samples.
-        captions: (N) pairs of original caption and recaption.
+        captions: The data set and its captions.
         plan: What is seen when.
         tokenize: Texts to (B, L) ids.
-        image_size: Pixels a side.
-        crop_min_area: See `random_crop`.
-        skip_bad: Leave out unreadable images, counted, instead of stopping.
-        ranks: Processes that share every batch; this one sees its part, which may then be empty.
-        rank: This process's number, from 0.
-        seen_images: Decoded images, kept where no random crop changes them between epochs.
-        seen_texts: Token ids.
+        crop: How images become squares.
+        skip_bad: Leave out unreadable samples, counted, instead of stopping.
+        memory: Bytes of images, and as many of token ids, that are kept for the next epoch.
     """
 
-    samples: list[Sample]
-    captions: list[tuple[str, str]]
+    captions: CaptionReader
     plan: Plan
     tokenize: Callable[[list[str]], torch.Tensor]
-    image_size: int
-    crop_min_area: float
+    crop: Crop
     skip_bad: bool
-    ranks: int = 1
-    rank: int = 0
-    seen_images: Memo = field(default_factory=lambda: Memo(MEMORY))
-    seen_texts: Memo = field(default_factory=lambda: Memo(MEMORY))
+    memory: int = MEMORY
+    _images: Memo = field(init=False, repr=False)
+    _texts: Memo = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("_images", "_texts"):
+            object.__setattr__(self, name, Memo(self.memory))
 
     def batch(self, start: int, stop: int) -> Batch:
-        """Make the batch of positions [start, stop), or this process's part of it.
+        """Make the batch of positions [start, stop).
 
         Raises:
-            DataError: An image is unreadable and `skip_bad` is off, or the whole batch is.
+            DataError: A sample is unreadable and `skip_bad` is off, or the whole batch is.
         """
         import torch
 
-        part = (stop - start) // self.ranks
-        start, stop = start + self.rank * part, start + (self.rank + 1) * part
-        visit = self.plan.visit(start, stop)
-        pixels, texts, rows, ledger = [], [], [], Ledger()
-        for row, (index, epoch, original) in enumerate(zip(visit.index, visit.epoch, visit.original, strict=True)):
-            image = self._image(int(index), int(epoch), ledger)
-            if image is not None:
-                pixels.append(image)
-                rows.append(row)
-                texts.append(ledger.mix.choose(self.captions[index], bool(original), self.plan.mix.pure))
-        if not pixels and self.ranks == 1:
+        visit, ledger, size = self.plan.visit(start, stop), Ledger(), self.crop.size
+        pixels = np.empty((stop - start, size, size, 3), dtype=np.uint8)
+        texts: list[str] = []
+        kept: list[int] = []
+        for row, (index, key, epoch) in enumerate(zip(visit.index, visit.keys, visit.epoch, strict=True)):
+            found = self._one(int(index), int(key), int(epoch), ledger)
+            if found is not None:
+                pixels[len(kept)] = found[0]
+                texts.append(ledger.mix.choose(found[1], bool(visit.original[row]), self.plan.mix.pure))
+                kept.append(row)
+        if not kept:
             raise DataError(f"No image of samples {start}-{stop} can be read.", "Check the shards.")
-        stacked = np.stack(pixels) if pixels else np.empty((0, self.image_size, self.image_size, 3), dtype=np.uint8)
-        keys, epochs = self.plan.keys[visit.index[rows]], visit.epoch[rows]
-        return Batch(torch.from_numpy(stacked).permute(0, 3, 1, 2), self._tokens(texts), ledger, keys, epochs)
+        ledger.seen = len(kept)
+        images = torch.from_numpy(pixels[: len(kept)]).permute(0, 3, 1, 2)
+        return Batch(images, self._tokens(texts), ledger, visit.keys[kept], visit.epoch[kept])
+
+    def _one(self, index: int, key: int, epoch: int, ledger: Ledger) -> tuple[np.ndarray, tuple[str, str]] | None:
+        """Return pixels and captions of a sample; None if it cannot be read and may be left out."""
+        pixels, captions = self._images.get(index), self.captions.known(index)
+        if pixels is not None and captions is not None:
+            return pixels, captions
+        where = f"sample {index}"
+        try:
+            sample = self.captions.samples.sample(index)
+            where = sample.where
+            captions = self.captions.of(index, sample)
+            if pixels is None:
+                pixels = load_crop(sample.read_image(), where, self.crop, Draws(self.plan.seed, CROP, key, epoch))
+        except DataError as error:
+            if not self.skip_bad:
+                raise
+            ledger.miss(where, error.what)
+            return None
+        return (pixels if self.crop.random else self._images.put(index, pixels)), captions
 
     def _tokens(self, texts: list[str]) -> torch.Tensor:
         import torch
 
-        if not texts:
-            return self.tokenize([""])[:0].long()
-        new = [text for text in dict.fromkeys(texts) if self.seen_texts.get(text) is None]
+        new = [text for text in dict.fromkeys(texts) if self._texts.get(text) is None]
         made = dict(zip(new, self.tokenize(new).numpy().astype(np.int32), strict=True)) if new else {}
         for text, ids in made.items():
-            self.seen_texts.put(text, ids)
-        rows = [made[text] if text in made else self.seen_texts.get(text) for text in texts]
-        return torch.from_numpy(np.stack(rows)).long()  # type: ignore[arg-type]
-
-    def _image(self, index: int, epoch: int, ledger: Ledger) -> np.ndarray | None:
-        sample = self.samples[index]
-        known = self.seen_images.get(index)
-        if known is not None:
-            return known
-        try:
-            image = decode_image(sample.read_image(), sample.where)
-        except DataError as error:
-            if not self.skip_bad:
-                raise
-            ledger.bad[sample.where] = error.what
-            return None
-        draws = Draws(self.plan.seed, CROP, int(self.plan.keys[index]), epoch)
-        pixels = np.asarray(random_crop(image, self.image_size, self.crop_min_area, draws))
-        return self.seen_images.put(index, pixels) if self.crop_min_area >= 1 else pixels
-
-
-def batches_ahead(feed: Feed, starts: range) -> Iterator[Batch]:
-    """Yield the batches that begin at `starts`, prepared by a thread ahead of their use.
-
-    Args:
-        feed: What makes the batches.
-        starts: First position of each batch; its step is the batch size.
-
-    Raises:
-        DataError: What went wrong in the thread is raised here.
-    """
-    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=AHEAD)
-    stopped = threading.Event()
-
-    def hand_over(thing: Batch | BaseException | None) -> None:
-        while not stopped.is_set():
-            try:
-                return ready.put(thing, timeout=0.2)
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            for start in starts:
-                if stopped.is_set():
-                    return
-                hand_over(feed.batch(start, start + starts.step))
-            hand_over(None)
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
-            hand_over(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while (thing := ready.get()) is not None:
-            if isinstance(thing, BaseException):
-                raise thing
-            yield thing
-    finally:
-        stopped.set()
-        thread.join()
+            self._texts.put(text, ids, ids.nbytes + len(text) + STRING)
+        rows = [made[text] if text in made else self._texts.get(text) for text in texts]
+        return torch.from_numpy(np.stack(rows)).long()

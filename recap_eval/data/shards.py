@@ -21,6 +21,7 @@ from recap_eval.errors import DataError, UserError, unknown_name
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 TEXT_SUFFIXES = (".txt", ".json", ".cls")
 
+AGAIN = "Download or make the shard again."
 MANY = 20  # shards that take long enough to read for a progress bar
 
 ROLE_PRESETS = {
@@ -107,24 +108,35 @@ def list_shards(folder: Path) -> list[Path]:
     return shards
 
 
-def _collect(path: Path) -> dict[str, dict[str, Any]]:
-    """Read a tar's members once: byte ranges of images, contents of the texts."""
+def collect(path: Path) -> tuple[dict[str, dict[str, Any]], str | None]:
+    """Read a tar's members once: byte ranges of all, contents of the texts.
+
+    Returns:
+        By key its parts, and why the tar ended too early (None if it is whole). "image" and "suffix" are the image's byte range
+        and file ending; ".txt", ".json", ".cls" the contents, and the same with "@" before it their byte ranges.
+    """
     found: dict[str, dict[str, Any]] = {}
-    with tarfile.open(path, "r:") as tar:
-        for info in tar:
-            if not info.isfile():
-                continue
-            suffix = PurePosixPath(info.name).suffix
-            key = info.name.removesuffix(suffix)
-            parts = found.setdefault(key, {})
-            if suffix.lower() in IMAGE_SUFFIXES:
-                parts["suffix"], parts["image"] = suffix, Member(info.offset_data, info.size)
-            elif suffix in TEXT_SUFFIXES:
-                stream = tar.extractfile(info)
-                parts[suffix] = stream.read() if stream else b""
-        if path.stat().st_size <= tar.offset:  # a whole tar ends in blocks of zeros; one cut between members looks whole
-            raise tarfile.ReadError("the mark of its end is missing: it is cut short")
-    return found
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for info in tar:
+                if info.isfile():
+                    _add_member(tar, info, found)
+            if path.stat().st_size <= tar.offset:  # a whole tar ends in blocks of zeros; one cut between members looks whole
+                return found, "the mark of its end is missing: it is cut short"
+    except (tarfile.TarError, OSError, EOFError) as error:
+        return found, str(error)
+    return found, None
+
+
+def _add_member(tar: tarfile.TarFile, info: tarfile.TarInfo, found: dict[str, dict[str, Any]]) -> None:
+    suffix = PurePosixPath(info.name).suffix
+    parts = found.setdefault(info.name.removesuffix(suffix), {})
+    if suffix.lower() in IMAGE_SUFFIXES:
+        parts["suffix"], parts["image"] = suffix, Member(info.offset_data, info.size)
+    elif suffix in TEXT_SUFFIXES:
+        stream = tar.extractfile(info)
+        parts[suffix] = stream.read() if stream else b""
+        parts[f"@{suffix}"] = Member(info.offset_data, info.size)
 
 
 def read_shard(path: Path, whole: bool = False) -> list[Sample]:
@@ -140,26 +152,39 @@ def read_shard(path: Path, whole: bool = False) -> list[Sample]:
     Raises:
         DataError: The tar is corrupt, cut short or empty, a KEY.json in it is not JSON, or a KEY.cls is no number.
     """
-    try:
-        found = _collect(path)
-        size = path.stat().st_size
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise DataError(f"{path} is not a readable tar ({error}).", "Download or make the shard again.") from error
-    samples = []
+    found, torn = collect(path)
+    if torn is not None:
+        raise not_a_tar(path, torn)
+    size, samples = path.stat().st_size, []
     for key, parts in found.items():
         if "image" not in parts:
             if whole and parts:
                 raise DataError(f"{path}:{key} has no image.", f"Images must end in {', '.join(IMAGE_SUFFIXES)}.")
             continue
         if parts["image"].offset + parts["image"].size > size:
-            raise DataError(f"{path} is cut short at {key}.", "Download or make the shard again.")
-        samples.append(_sample(path, key, parts))
+            raise DataError(f"{path} is cut short at {key}.", AGAIN)
+        samples.append(parse_sample(path, key, parts))
     if not samples:
-        raise DataError(f"{path} holds no image.", "Members must be named KEY.jpg, KEY.txt, KEY.json.")
+        raise no_image(path)
     return samples
 
 
-def _sample(path: Path, key: str, parts: dict[str, Any]) -> Sample:
+def not_a_tar(path: Path, why: str) -> DataError:
+    """Return the error of a shard that is not a whole tar."""
+    return DataError(f"{path} is not a readable tar ({why}).", AGAIN)
+
+
+def no_image(path: Path) -> DataError:
+    """Return the error of a shard without an image."""
+    return DataError(f"{path} holds no image.", "Members must be named KEY.jpg, KEY.txt, KEY.json.")
+
+
+def parse_sample(path: Path, key: str, parts: dict[str, Any]) -> Sample:
+    """Return a sample of what `collect` found under its key.
+
+    Raises:
+        DataError: A KEY.json is not JSON, a KEY.txt not UTF-8, a KEY.cls no number.
+    """
     try:
         meta = json.loads(parts[".json"]) if ".json" in parts else {}
         text = parts[".txt"].decode() if ".txt" in parts else None

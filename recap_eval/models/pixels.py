@@ -8,7 +8,8 @@ apart on photographs (docs/protocols.md).
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,25 +21,43 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Turn what goes wrong while an image is opened or decoded into an error that names it.
+
+    Raises:
+        DataError: It is not a whole image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        yield
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error  # PIL tells an address in memory
+        raise DataError(
+            f"{where} is not a readable image ({reason}).", "Replace it, or count and leave out bad images: --skip-bad"
+        ) from error
+
+
 def decode_image(payload: bytes, where: str, box: Box | None = None) -> Image:
     """Decode an image to RGB, or the part of it in `box`.
 
     Raises:
         DataError: It is not a whole image; the message names it.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    try:
-        found: Image.Image = Image.open(io.BytesIO(payload))
-        if found.mode == "RGB":
-            found.load()  # convert() would copy it once more
-        else:
-            found = found.convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{where} is not a readable image ({error}).", "Replace it, or count and leave out bad images: --skip-bad"
-        ) from error
+    with naming(where):
+        found = as_rgb(Image.open(io.BytesIO(payload)))
     return found if box is None else found.crop(box)
+
+
+def as_rgb(image: Image) -> Image:
+    """Return an opened image decoded, in RGB."""
+    if image.mode != "RGB":
+        return image.convert("RGB")
+    image.load()  # convert() would copy it once more
+    return image
 
 
 class Pixels(Protocol):

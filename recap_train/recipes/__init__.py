@@ -17,11 +17,9 @@ TRAIN_DEFAULTS: dict[str, Any] = {
     "betas": [0.9, 0.95],
     "weight_decay": 0.2,
     "crop_min_area": 0.4,
+    "interpolation": "bicubic",
 }
-# Settings that a recipe may name beside these, and what holds where it does not. They are no part of a recipe that is silent
-# about them, so that its digest stays what it was before they existed.
-TRAIN_OPTIONS: dict[str, Any] = {"eps": 1e-8, "grad_clip": None, "lr_schedule": "cosine"}
-LR_SCHEDULES = ("cosine", "constant")
+LATER = {"interpolation": "bicubic"}  # settings that came later: at these values the digest is what it was without them
 SEE = "recap-train clip --help"
 
 
@@ -34,7 +32,7 @@ class Recipe:
         model_cfg: open_clip's model config.
         preprocess_cfg: Mean and standard deviation of the pixels, and what else open_clip's preprocessing takes.
         tokenizer: "words" for one trained on the captions, "open_clip" for the config's own.
-        train: Optimiser and augmentation, see TRAIN_DEFAULTS and TRAIN_OPTIONS.
+        train: Optimiser and augmentation, see TRAIN_DEFAULTS.
     """
 
     name: str
@@ -46,7 +44,8 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Digest of all that the recipe says."""
-        return digest_json([self.model_cfg, self.preprocess_cfg, self.tokenizer, self.train])
+        train = {name: value for name, value in self.train.items() if name not in LATER or value != LATER[name]}
+        return digest_json([self.model_cfg, self.preprocess_cfg, self.tokenizer, train])
 
     @property
     def image_size(self) -> int:
@@ -90,11 +89,9 @@ def _from_file(path: Path) -> Recipe:
     record = read_json(path)
     try:
         tokenizer, train = record["tokenizer"], TRAIN_DEFAULTS | record["train"]
-        unknown = sorted(set(train) - set(TRAIN_DEFAULTS) - set(TRAIN_OPTIONS))
+        unknown = sorted(set(train) - set(TRAIN_DEFAULTS))
         if unknown:
-            raise unknown_name("training setting", unknown[0], TRAIN_DEFAULTS | TRAIN_OPTIONS, SEE)
-        if train.get("lr_schedule", "cosine") not in LR_SCHEDULES:
-            raise unknown_name("lr_schedule", str(train["lr_schedule"]), LR_SCHEDULES, SEE)
+            raise unknown_name("training setting", unknown[0], TRAIN_DEFAULTS, SEE)
         return Recipe(path.stem, record["model_cfg"], record["preprocess_cfg"], tokenizer, train)
     except (KeyError, TypeError) as error:
         raise UserError(

@@ -263,6 +263,8 @@ def test_recipes():
     [
         (["--p-original", "1.5"], 2, ["1.5", "[0, 1]"]),
         (["--model", "scenes-tinny"], 2, ["'scenes-tiny'"]),
+        (["--max-bad", "2"], 2, ["--max-bad 2.0 is not a share"]),
+        (["--data", "s3://bucket/{0..3}.tar", "--caption-preset", "scenes"], 2, ["neither a file nor an http"]),
         (["--samples-seen", "5"], 2, ["less than one batch of 128"]),
         (["--caption-preset", "recap-datacom"], 2, ["'recap-datacomp'"]),
         (["--caption-preset", "datacomp"], 2, ["recaption is not named", "--recaption-key"]),
