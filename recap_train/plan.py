@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recap_eval.hashrand import permute_array, text_key
-from recap_train.mixing import Mix
+from recap_train.mixing import Choices, Mix
 
 ORDER = text_key("sample order")
 
@@ -23,12 +23,17 @@ class Visit:
     Args:
         index: (B,) indices into the data set.
         epoch: (B,) epoch of each.
-        original: (B,) True where the original caption is to be shown.
+        choices: Which caption each is to be shown with.
     """
 
     index: np.ndarray
     epoch: np.ndarray
-    original: np.ndarray
+    choices: Choices
+
+    @property
+    def original(self) -> np.ndarray:
+        """(B,) True where the original caption is to be shown."""
+        return self.choices.original
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,11 @@ class Plan:
         position = np.arange(start, stop)
         epoch = position // len(self.keys)
         index = np.empty(len(position), dtype=np.int64)
-        original = np.empty(len(position), dtype=bool)
+        choices = Choices(*(np.zeros(len(position), dtype=kind) for kind in (bool, np.int64, bool)))
         for number in np.unique(epoch):
             rows = epoch == number
             ranks = position[rows] - number * len(self.keys)
             index[rows] = permute_array(ranks, len(self.keys), self.seed, ORDER, int(number))
-            original[rows] = self.mix.coins(self.keys[index[rows]], int(number), self.seed)
-        return Visit(index, epoch, original)
+            drawn = self.mix.draw(self.keys[index[rows]], int(number), self.seed)
+            choices.original[rows], choices.which[rows], choices.dropped[rows] = drawn.original, drawn.which, drawn.dropped
+        return Visit(index, epoch, choices)
