@@ -115,7 +115,7 @@ def read_captions(texts: Texts, roles: dict[str, str], joined: Joined | None = N
             f"{len(lacking)} of {len(rows)} samples lack a caption member, the first {texts.where(lacking[0])}.",
             f"Roles are {roles}; name others with --original-key and --recaption-key.",
         )
-    return [Captions(row[0], tuple(row[1:])) for row in rows]  # type: ignore[arg-type]
+    return [Captions(row[0], tuple(row[1:])) for row in rows]
 
 
 def _column(texts: Texts, role: str, joined: Joined | None) -> Sequence[str | None]:

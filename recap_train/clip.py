@@ -18,16 +18,20 @@ from recap_eval.data.digests import fingerprint
 from recap_eval.data.scenes.locate import scenes_folder
 from recap_eval.data.scenes.write import MANIFEST, ROLES, check_manifest
 from recap_eval.data.shards import Sample, read_shards, stated_digests
-from recap_eval.errors import DataError, UserError
-from recap_eval.files import digest_json, replacing, write_json
+from recap_eval.errors import UserError
+from recap_eval.files import digest_json, read_json, replacing, write_json
 from recap_eval.hashrand import text_key
 from recap_eval.models.text import encode_text_trimmed, is_trimmable
 from recap_eval.provenance import run_record
 from recap_train import checkpoint
-from recap_train.loader import Batch, Feed, batches_ahead
+from recap_train.captions import Captions, SampleTexts, Texts, check_roles, parquet_columns, preview, read_captions
+from recap_train.join import CaptionSource, read_joined
+from recap_train.loader import Batch, Batches, Feed, batches_ahead
 from recap_train.loop import LOG, Loop, Progress, Schedule
 from recap_train.mixing import Mix
 from recap_train.plan import Plan
+from recap_train.prepared import MANIFEST as PREPARED
+from recap_train.prepared import Prepared, PreparedFeed, TokenTable, is_prepared, open_prepared
 from recap_train.recipes import Recipe
 from recap_train.words import save_tokenizer, vocabulary
 
@@ -53,6 +57,7 @@ class Run:
         roles: Which member is the original caption and which the recaption.
         precision: "fp32" or "bf16" (autocast).
         skip_bad: Leave out unreadable images, counted, instead of stopping.
+        captions: Caption files to join, if a role is in them.
     """
 
     data: Path
@@ -65,6 +70,7 @@ class Run:
     roles: dict[str, str]
     precision: str
     skip_bad: bool
+    captions: CaptionSource | None = None
 
     def schedule(self) -> Schedule:
         """Return the run's length and optimiser.
@@ -83,43 +89,73 @@ class Run:
 
 
 def declared_roles(data: Path) -> dict[str, str]:
-    """Return the roles that a folder of scenes declares itself; none for other shards, whose roles the user names."""
+    """Return the roles that scenes, or a set prepared of them, declare; none for other data, whose roles the user names."""
+    if is_prepared(data):
+        return dict(read_json(data / PREPARED)["roles"])
     return dict(ROLES) if (scenes_folder(data) / MANIFEST).is_file() else {}
 
 
-def read_training_data(run: Run) -> tuple[list[Sample], list[tuple[str, str]], str]:
-    """Read samples, their (original, recaption) pairs, and the data's fingerprint.
+@dataclass(frozen=True)
+class TrainingData:
+    """What is trained on.
+
+    Args:
+        images: The samples, or a prepared set.
+        keys: (N) sample keys.
+        captions: (N) captions.
+        fingerprint: Of images and captions, in order.
+        source: The fingerprint of the shards that a prepared set was made of; else the same.
+    """
+
+    images: list[Sample] | Prepared
+    keys: list[str]
+    captions: list[Captions]
+    fingerprint: str
+    source: str
+
+    def feed(self, run: Run, plan: Plan, tokenizer: Any) -> Batches:
+        """Return what makes batches of it."""
+        size, area = run.recipe.image_size, run.recipe.train["crop_min_area"]
+        if isinstance(self.images, Prepared):
+            return PreparedFeed(self.images, self.captions, plan, TokenTable(tokenizer), size, area)
+        return Feed(self.images, self.captions, plan, tokenizer, size, area, run.skip_bad)
+
+
+def read_training_data(run: Run) -> TrainingData:
+    """Read samples, their captions, and the data's fingerprint.
 
     Raises:
         UserError: A role is not named.
-        DataError: Shards are unreadable, or samples lack the member that a role names.
+        DataError: Shards are unreadable, samples lack the member that a role names, or captions cannot be joined.
     """
-    for role in ("original", "recaption"):
-        if role not in run.roles:
-            raise UserError(
-                f"Which member holds the {role} is not named.",
-                f"Name it: --{role}-key txt|json:FIELD, or use --caption-preset.",
-            )
+    check_roles(run.roles, run.captions is not None)
+    if is_prepared(run.data):
+        prepared = open_prepared(run.data)
+        captions = _captions(run, prepared)
+        source = _fingerprint(prepared.keys, prepared.digests, captions)
+        return TrainingData(prepared, prepared.keys, captions, prepared.fingerprint(source), source)
     folder = run.data
     if (scenes_folder(folder) / MANIFEST).is_file():
         check_manifest(scenes_folder(folder))
         folder = scenes_folder(folder) / "train"
     samples = read_shards(folder)
-    pairs = [(sample.caption(run.roles["original"]), sample.caption(run.roles["recaption"])) for sample in samples]
-    captions = [(original, recaption) for original, recaption in pairs if original is not None and recaption is not None]
-    if len(captions) != len(samples):
-        first = next(sample for sample, pair in zip(samples, pairs, strict=True) if None in pair)
-        raise DataError(
-            f"{len(samples) - len(captions)} of {len(samples)} samples lack a caption member, the first {first.where}.",
-            f"Roles are {run.roles}; name others with --original-key and --recaption-key.",
-        )
-    return samples, captions, fingerprint([sample.key for sample in samples], stated_digests(samples), captions)
+    captions, keys = _captions(run, SampleTexts(samples)), [sample.key for sample in samples]
+    data = _fingerprint(keys, stated_digests(samples), captions)
+    return TrainingData(samples, keys, captions, data, data)
+
+
+def _captions(run: Run, texts: Texts) -> list[Captions]:
+    return read_captions(texts, run.roles, read_joined(texts, run.captions, parquet_columns(run.roles)))
+
+
+def _fingerprint(keys: list[str], digests: list[str], captions: list[Captions]) -> str:
+    return fingerprint(keys, digests, [(sample.original, *sample.recaptions) for sample in captions])
 
 
 def identity_of(run: Run, data: str) -> str:
     """Return the digest of everything the trained weights depend on."""
     parts = [run.recipe.digest, run.mix.p_original, run.samples_seen, run.seed, run.roles, run.precision, data]
-    return digest_json(parts)
+    return digest_json([*parts, run.mix.settings] if run.mix.settings else parts)
 
 
 def finished(run: Run, identity: str) -> Artifact | None:
@@ -145,7 +181,7 @@ def finished(run: Run, identity: str) -> Artifact | None:
     return None
 
 
-def build_model(run: Run, captions: list[tuple[str, str]]) -> tuple[Any, Any, list[str]]:
+def build_model(run: Run, captions: list[Captions]) -> tuple[Any, Any, list[str]]:
     """Make the model from the run's seed, and its tokenizer, and write config and tokenizer into the folder.
 
     Returns:
@@ -158,7 +194,7 @@ def build_model(run: Run, captions: list[tuple[str, str]]) -> tuple[Any, Any, li
     text = config["text_cfg"]
     run.out.mkdir(parents=True, exist_ok=True)
     if run.recipe.tokenizer == "words":
-        tokens = vocabulary((caption for pair in captions for caption in pair), text["vocab_size"])
+        tokens = vocabulary((text for sample in captions for text in (sample.original, *sample.recaptions)), text["vocab_size"])
         text["vocab_size"] = len(tokens)
         files += save_tokenizer(run.out, tokens, text["context_length"])
     write_json(run.out / CONFIG, {"model_cfg": config, "preprocess_cfg": run.recipe.preprocess_cfg})
@@ -206,16 +242,6 @@ def plain_attention() -> Iterator[None]:
         yield
 
 
-def preview(samples: list[Sample], captions: list[tuple[str, str]]) -> str:
-    """Return the first three samples with both captions, so that swapped roles are seen before anything is spent."""
-    lines = []
-    for sample, (original, recaption) in list(zip(samples, captions, strict=True))[:3]:
-        lines.append(
-            f"  {sample.key}  original:  {original[:110]!r}\n  {' ' * len(sample.key)}  recaption: {recaption[:110]!r}"
-        )
-    return "\n".join(lines)
-
-
 def train(run: Run) -> tuple[Artifact, bool]:
     """Train, or go on where an earlier call stopped, or find the finished artifact.
 
@@ -227,16 +253,15 @@ def train(run: Run) -> tuple[Artifact, bool]:
         Stopped: A signal stopped the run; the same command goes on.
     """
     schedule = run.schedule()
-    samples, captions, data = read_training_data(run)
-    identity = identity_of(run, data)
+    data = read_training_data(run)
+    identity = identity_of(run, data.fingerprint)
     known = finished(run, identity)
     if known is not None:
         return known, True
-    print(f"{len(samples)} samples, shown with {run.mix.describe()}:\n{preview(samples, captions)}", file=sys.stderr)
-    model, tokenizer, files = build_model(run, captions)
-    plan = Plan(_keys(samples), run.mix, run.seed)
-    size, area = run.recipe.image_size, run.recipe.train["crop_min_area"]
-    feed = Feed(samples, captions, plan, tokenizer, size, area, run.skip_bad)
+    shown = preview(data.keys, data.captions)
+    print(f"{len(data.keys)} samples, shown with {run.mix.describe()}:\n{shown}", file=sys.stderr)
+    model, tokenizer, files = build_model(run, data.captions)
+    feed = data.feed(run, Plan(_keys(data.keys), run.mix, run.seed), tokenizer)
     loss_of = contrastive_loss(model, run.recipe, run.precision)
     loop = Loop(model, loss_of, lambda starts: batches_ahead(feed, starts), schedule, run.out, identity)
     with plain_attention():
@@ -244,14 +269,14 @@ def train(run: Run) -> tuple[Artifact, bool]:
     return _finish(run, model, files, schedule, progress, data, identity), False
 
 
-def _keys(samples: list[Sample]) -> Any:
+def _keys(keys: list[str]) -> Any:
     import numpy as np
 
-    return np.array([text_key(sample.key) for sample in samples], dtype=np.uint64)
+    return np.array([text_key(key) for key in keys], dtype=np.uint64)
 
 
 def _finish(
-    run: Run, model: Any, files: list[str], schedule: Schedule, progress: Progress, data: str, identity: str
+    run: Run, model: Any, files: list[str], schedule: Schedule, progress: Progress, data: TrainingData, identity: str
 ) -> Artifact:
     """Write weights, then the description that makes the artifact complete; then drop the checkpoint."""
     from safetensors.torch import save
@@ -270,13 +295,15 @@ def _finish(
         "empty_captions": mix.empty,
         "samples_seen": seen,
         "seed": run.seed,
-        "train_data": data,
+        "train_data": data.fingerprint,
         "roles": run.roles,
         "precision": run.precision,
         "bad_images": len(progress.ledger.bad),
         "identity": identity,
         "parameters": sum(weight.numel() for weight in model.parameters()),
     }
+    made |= mix.describe() | ({"mix": run.mix.settings} if run.mix.settings else {})
+    made |= {"source_data": data.source} if data.source != data.fingerprint else {}
     speed = {
         "samples_per_second": round(seen / progress.seconds, 1),
         "data_wait_share": round(progress.waited / progress.seconds, 4),

@@ -110,9 +110,10 @@ class Joined:
         import pyarrow as pa
 
         rows = self.row_of if index is None else self.row_of[index]
-        found = self._table[column].take(pa.array(np.maximum(rows, 0))) if len(self._table) else [None] * len(rows)
-        texts = found.to_pylist() if len(self._table) else found
-        return [text or "" if row >= 0 else "" for text, row in zip(texts, rows.tolist(), strict=True)]
+        if not len(self._table):
+            return [""] * len(rows)
+        found = self._table[column].take(pa.array(np.maximum(rows, 0))).to_pylist()
+        return [text or "" if row >= 0 else "" for text, row in zip(found, rows.tolist(), strict=True)]
 
 
 class _Collector:

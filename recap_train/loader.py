@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from recap_eval.data.shards import Sample
 from recap_eval.errors import DataError
 from recap_eval.hashrand import Draws, text_key
 from recap_eval.models.pixels import decode_image
+from recap_train.captions import Captions
 from recap_train.mixing import MixCount
 from recap_train.plan import Plan
 
@@ -52,11 +53,15 @@ class Batch:
         pixels: (B, 3, S, S) uint8; B is smaller than asked for where samples were unreadable.
         tokens: (B, L) token ids.
         ledger: What is in this batch; counted when the step is done, not when the batch is prepared.
+        keys: (B,) uint64 `text_key` of the sample keys.
+        epochs: (B,) int64 epoch of each sample.
     """
 
     pixels: torch.Tensor
     tokens: torch.Tensor
     ledger: Ledger
+    keys: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
+    epochs: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
 def random_crop(image: Image, size: int, min_area: float, draws: Draws) -> Image:
@@ -109,13 +114,20 @@ class Memo:
         return array
 
 
+class Batches(Protocol):
+    """What makes batches of positions."""
+
+    def batch(self, start: int, stop: int) -> Batch:
+        """Make the batch of positions [start, stop)."""
+
+
 @dataclass(frozen=True)
 class Feed:
     """Everything that turns positions into batches.
 
     Args:
         samples: (N) samples.
-        captions: (N) pairs of original caption and recaption.
+        captions: (N) their captions.
         plan: What is seen when.
         tokenize: Texts to (B, L) ids.
         image_size: Pixels a side.
@@ -126,7 +138,7 @@ class Feed:
     """
 
     samples: list[Sample]
-    captions: list[tuple[str, str]]
+    captions: list[Captions]
     plan: Plan
     tokenize: Callable[[list[str]], torch.Tensor]
     image_size: int
@@ -144,15 +156,18 @@ class Feed:
         import torch
 
         visit = self.plan.visit(start, stop)
-        pixels, texts, ledger = [], [], Ledger()
-        for index, epoch, original in zip(visit.index, visit.epoch, visit.original, strict=True):
+        pixels, kept, ledger = [], [], Ledger()
+        for row, (index, epoch) in enumerate(zip(visit.index, visit.epoch, strict=True)):
             image = self._image(int(index), int(epoch), ledger)
             if image is not None:
                 pixels.append(image)
-                texts.append(ledger.mix.choose(self.captions[index], bool(original), self.plan.mix.pure))
+                kept.append(row)
         if not pixels:
             raise DataError(f"No image of samples {start}-{stop} can be read.", "Check the shards.")
-        return Batch(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2), self._tokens(texts), ledger)
+        shown = [self.captions[index] for index in visit.index[kept]]
+        tokens = self._tokens(self.plan.mix.show(shown, visit.choices.take(kept), ledger.mix))
+        images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+        return Batch(images, tokens, ledger, self.plan.keys[visit.index[kept]], visit.epoch[kept])
 
     def _tokens(self, texts: list[str]) -> torch.Tensor:
         import torch
@@ -181,7 +196,7 @@ class Feed:
         return self.seen_images.put(index, pixels) if self.crop_min_area >= 1 else pixels
 
 
-def batches_ahead(feed: Feed, starts: range) -> Iterator[Batch]:
+def batches_ahead(feed: Batches, starts: range) -> Iterator[Batch]:
     """Yield the batches that begin at `starts`, prepared by a thread ahead of their use.
 
     Args:

@@ -8,6 +8,7 @@ from PIL import Image
 from recap_eval.data.shards import read_shards
 from recap_eval.errors import DataError
 from recap_eval.hashrand import Draws, text_key
+from recap_train.captions import Captions
 from recap_train.loader import Feed, Memo, batches_ahead, random_crop
 from recap_train.mixing import Mix
 from recap_train.plan import Plan
@@ -15,7 +16,7 @@ from recap_train.plan import Plan
 
 def feed(world, crop=1.0, skip_bad=False, p=0.5):
     samples = read_shards(world / "train")
-    captions = [(s.meta["org_caption"], s.meta["re_caption"]) for s in samples]
+    captions = [Captions(s.meta["org_caption"], (s.meta["re_caption"],)) for s in samples]
     keys = np.array([text_key(s.key) for s in samples], dtype=np.uint64)
     tokenize = lambda texts: torch.tensor([[len(text), text_key(text) % 1000] for text in texts])  # noqa: E731
     return Feed(samples, captions, Plan(keys, Mix(p), 0), tokenize, 32, crop, skip_bad)
@@ -64,6 +65,7 @@ def test_a_bad_image_is_left_out_and_counted(fresh_world):
         stream.write(b"\0" * bad.image.size)
     batch = whole.batch(0, 16)
     assert len(batch.pixels) == len(batch.tokens) == 15 and list(batch.ledger.bad) == [bad.where]
+    assert len(batch.keys) == len(batch.epochs) == 15 and text_key(bad.key) not in batch.keys
 
 
 def test_stopping_early_does_not_hang(world):
