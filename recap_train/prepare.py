@@ -200,7 +200,7 @@ def _text_table(samples: Sequence[Sample], rows: Sequence[_Small]) -> pa.Table:
         "width": pa.array([row.width for row in rows], pa.int32()),
         "height": pa.array([row.height for row in rows], pa.int32()),
     }
-    fields = {name: None for sample in samples for name, value in sample.meta.items() if isinstance(value, str)}
+    fields = {name: None for sample in samples for name, value in sample.meta.items() if isinstance(value, str | None)}
     texts = {f"json:{name}": [_said(sample, name) for sample in samples] for name in sorted(fields) if name not in NO_CAPTIONS}
     if any(sample.text is not None for sample in samples):
         texts["txt"] = [sample.text for sample in samples]
