@@ -1,8 +1,4 @@
-"""Random resized crops of a whole batch at once: the boxes that the shard feed would cut, and their pixels as PIL resizes them.
-
-A crop along the axes is a product of two small matrices an image, one for rows and one for columns. So a batch is two batched
-matrix products, with bicubic interpolation and antialiasing at any scale, which torch's grid_sample does not have.
-"""
+"""Random resized crops of prepared images: boxes drawn for a whole batch at once, the very ones that the shard feed cuts."""
 
 from __future__ import annotations
 
@@ -73,29 +69,11 @@ def crop_boxes(sizes: np.ndarray, min_area: float, keys: np.ndarray, epochs: np.
     return boxes
 
 
-def _weights(low: torch.Tensor, high: torch.Tensor, source: int, target: int) -> torch.Tensor:
-    """Return (B, target, source): how much each source pixel gives to each target pixel, PIL's antialiased bicubic.
-
-    Args:
-        low: (B,) where the box begins, in source pixels.
-        high: (B,) where it ends.
-        source: Pixels there are.
-        target: Pixels there shall be.
-    """
-    import torch
-
-    step = (high - low) / target
-    wide = step.clamp(min=1.0)[:, None, None]
-    centre = low[:, None] + (torch.arange(target) + 0.5) * step[:, None]
-    far = (torch.arange(source) + 0.5 - centre[:, :, None]).abs_().div_(wide)
-    near = (1 - far).clamp_(min=0)
-    far = far.neg_().add_(2).clamp_(min=0)  # Keys' kernel, a = -1/2, in what is left to 2 and to 1
-    kernel = (far - 1).mul_(far).mul_(far).mul_(0.5) + near * near * (1 - 2 * near)
-    return kernel.div_(kernel.sum(dim=2, keepdim=True))
-
-
 def crop(images: np.ndarray, boxes: np.ndarray, size: int) -> torch.Tensor:
-    """Cut boxes out of images and resize them.
+    """Cut boxes out of images and resize them, by PIL as the shard feed does: bicubic, antialiased at any scale.
+
+    An image at a time is no slower here: 0.08 CPU-ms from 72 to 64 px, where batched products with matrices of weights took 0.11 to
+    0.14; torch's grid_sample has no antialiasing.
 
     Args:
         images: (B, S, S, 3) uint8.
@@ -103,16 +81,19 @@ def crop(images: np.ndarray, boxes: np.ndarray, size: int) -> torch.Tensor:
         size: Pixels a side of the result.
 
     Returns:
-        (B, 3, size, size) uint8; within a grey level or two of PIL's resize of the same box.
+        (B, 3, size, size) uint8.
     """
     import torch
+    from PIL import Image
 
-    whole, side = torch.from_numpy(images), images.shape[1]
+    side = images.shape[1]
     if side == size and (boxes == (0.0, 0.0, 1.0, 1.0)).all():
-        return whole.permute(0, 3, 1, 2)
-    left, top, right, bottom = torch.from_numpy((boxes * side).astype(np.float32)).unbind(1)
-    rows, columns = _weights(top, bottom, side, size), _weights(left, right, side, size)
-    lines = torch.bmm(rows, whole.float().view(-1, side, side * 3)).clamp_(0, 255).view(-1, size, side, 3)
-    planes = lines.permute(0, 3, 1, 2).reshape(-1, 3 * size, side)
-    cut = torch.bmm(planes, columns.transpose(1, 2)).clamp_(0, 255).add_(0.5)
-    return cut.to(torch.uint8).view(-1, 3, size, size)
+        return torch.from_numpy(images).permute(0, 3, 1, 2)
+    cut = [
+        Image.frombuffer("RGB", (side, side), one, "raw", "RGB", 0, 1)
+        .resize((size, size), Image.Resampling.BICUBIC, box=tuple(box))
+        .tobytes()
+        for one, box in zip(images, (boxes * side).tolist(), strict=True)
+    ]
+    whole = np.frombuffer(bytearray().join(cut), dtype=np.uint8).reshape(-1, size, size, 3)
+    return torch.from_numpy(whole).permute(0, 3, 1, 2)
