@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PARTS, PARTIAL = "parts", "partial.json"
+PIXELS = ".pixels"  # ending of the images of a part: their bytes, nothing else
 UNREADABLE = "unreadable images"  # in the metadata of a part
 NO_CAPTIONS = ("exif", "error_message", "key", "status")  # texts in img2dataset's KEY.json that say nothing of the image
 RESIZED = "whole image to a square, bicubic with antialiasing (PIL), JPEG decoded at the next larger scale of 1/8 to 1"
@@ -106,7 +106,8 @@ def _claim(out: Path, asked: dict[str, Any]) -> bool:
     """Return True if this very set is done; refuse a folder that holds anything else."""
     if (out / MANIFEST).is_file():
         if open_manifest(out)["made_of"] == asked:
-            shutil.rmtree(out / PARTS, ignore_errors=True)  # killed between the manifest and its last step
+            shutil.rmtree(out / PARTS, ignore_errors=True)  # it may have been killed between the manifest and its last steps
+            (out / PARTIAL).unlink(missing_ok=True)
             return True
         raise UserError(
             f"{out} holds a set prepared of other shards or otherwise.", "Choose another --out, or delete that folder."
@@ -141,30 +142,31 @@ def _make_parts(shards: Sequence[Path], what: Preparation) -> Iterator[Path]:
 
 
 def _make_part(shard: Path, part: Path, what: Preparation, pool: ThreadPoolExecutor) -> int:
-    """Decode a shard's images and write them, then their texts; returns how many."""
-    samples = read_shard(shard)
-    found = list(pool.map(partial(_small, size=what.size, skip_bad=what.skip_bad), samples))
-    rows = [row for row in found if isinstance(row, _Small)]
-    images = np.stack([row.pixels for row in rows]) if rows else np.empty((0, what.size, what.size, 3), np.uint8)
-    with replacing(part.with_suffix(".npy")) as path, path.open("wb") as stream:
-        np.save(stream, images)
-    bad = [row for row in found if isinstance(row, str)]
-    kept = [sample for sample, row in zip(samples, found, strict=True) if isinstance(row, _Small)]
-    _write_texts(part.with_suffix(".parquet"), _text_table(kept, rows), bad)
-    return len(rows)
+    """Decode a shard's images and write them, one after the other, then their texts; returns how many."""
+    samples, kept, facts, bad = read_shard(shard), [], [], []
+    small = pool.map(partial(_small, size=what.size, skip_bad=what.skip_bad), samples)
+    with replacing(part.with_suffix(PIXELS)) as path, path.open("wb") as stream:
+        for sample, found in zip(samples, small, strict=True):
+            if isinstance(found, str):
+                bad.append(found)
+                continue
+            stream.write(found[0])
+            kept.append(sample)
+            facts.append(found[1])
+    _write_texts(part.with_suffix(".parquet"), _text_table(kept, facts), bad)
+    return len(kept)
 
 
 @dataclass(frozen=True)
-class _Small:
-    """A prepared image: (S, S, 3) uint8, width and height as it was, and the sha256 of its file."""
+class _Facts:
+    """What is kept of an image besides its pixels: width and height as it was, and the sha256 of its file."""
 
-    pixels: np.ndarray
     width: int
     height: int
     sha256: str
 
 
-def _small(sample: Sample, size: int, skip_bad: bool) -> _Small | str:
+def _small(sample: Sample, size: int, skip_bad: bool) -> tuple[bytes, _Facts] | str:
     """Return an image in small, or what is wrong with it."""
     payload = sample.read_image()
     try:
@@ -175,23 +177,23 @@ def _small(sample: Sample, size: int, skip_bad: bool) -> _Small | str:
         return error.what
 
 
-def _decode(payload: bytes, sample: Sample, size: int) -> _Small:
+def _decode(payload: bytes, sample: Sample, size: int) -> tuple[bytes, _Facts]:
     from PIL import Image, UnidentifiedImageError
 
     try:
         image = Image.open(io.BytesIO(payload))
         width, height = image.size
         image.draft("RGB", (size, size))  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that is still larger
-        pixels = np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+        pixels = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC).tobytes()
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(
             f"{sample.where} is not a readable image ({error}).", "Replace it, or count and leave out bad images: --skip-bad"
         ) from error
     stated = sample.meta.get("sha256")
-    return _Small(pixels, width, height, str(stated or hashlib.sha256(payload).hexdigest()))
+    return pixels, _Facts(width, height, str(stated or hashlib.sha256(payload).hexdigest()))
 
 
-def _text_table(samples: Sequence[Sample], rows: Sequence[_Small]) -> pa.Table:
+def _text_table(samples: Sequence[Sample], rows: Sequence[_Facts]) -> pa.Table:
     import pyarrow as pa
 
     columns: dict[str, Any] = {
@@ -235,7 +237,7 @@ def _assemble(what: Preparation, parts: Sequence[Path], roles: dict[str, str]) -
     _check_keys(texts["key"].to_pylist())
     _write_texts(what.out / TEXTS, texts, [])
     shape = (len(texts), what.size, what.size, 3)
-    _join_images(what.out / IMAGES, parts, [len(table) for table in tables], shape)
+    _join_images(what.out / IMAGES, parts, shape)
     files = {
         name: {"bytes": (what.out / name).stat().st_size, "sha256": digest_file(what.out / name)} for name in (IMAGES, TEXTS)
     }
@@ -253,12 +255,10 @@ def _check_keys(keys: list[str]) -> None:
         seen.add(key)
 
 
-def _join_images(path: Path, parts: Sequence[Path], counts: Sequence[int], shape: tuple[int, ...]) -> None:
+def _join_images(path: Path, parts: Sequence[Path], shape: tuple[int, ...]) -> None:
     """Write one .npy of all parts: a header, then the bytes of each."""
-    each = int(np.prod(shape[1:]))
     with replacing(path) as whole, whole.open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for part, count in zip(parts, counts, strict=True):
-            with part.with_suffix(".npy").open("rb") as source:
-                source.seek(-count * each, os.SEEK_END)
+        for part in parts:
+            with part.with_suffix(PIXELS).open("rb") as source:
                 shutil.copyfileobj(source, stream, CHUNK)
