@@ -17,7 +17,7 @@ import numpy as np
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_file, digest_json, read_json
 from recap_train.captions import Captions
-from recap_train.crops import crop, crop_boxes
+from recap_train.batch_crops import crop, crop_boxes
 from recap_train.loader import MEMORY, Batch, Ledger
 from recap_train.plan import Plan
 
@@ -176,7 +176,7 @@ class PreparedFeed:
         plan: What is seen when.
         tokens: Texts to ids.
         image_size: Pixels a side that the model takes.
-        crop_min_area: See `recap_train.crops.crop_boxes`.
+        crop_min_area: See `recap_train.batch_crops.crop_boxes`.
     """
 
     prepared: Prepared
