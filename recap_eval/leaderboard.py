@@ -236,13 +236,14 @@ def _corrected(found: dict[float, Difference | None]) -> dict[float, Difference]
 
 
 def _sweep(board: Board, key: tuple[str, ...], points: dict[float, dict[int, list[Result]]]) -> Sweep:
-    recipe, _, samples, data, precision = key
+    recipe, _, samples, data, precision, mix = key
+    said = "" if mix == str(None) else f", {mix}"
     rows = {axis: _row(board, f"{axis:g}", axis, points[axis]) for axis in sorted(points)}
     for number, column in enumerate(board.columns):
         cells = {axis: row.cells[number] for axis, row in rows.items() if number in row.cells}
         for axis, cell in _judged(cells, column.metric, board.baseline).items():
             rows[axis].cells[number] = cell
-    return Sweep(f"{recipe}, {int(samples):,} samples seen, {precision}, training data {data[:8]}", tuple(rows.values()))
+    return Sweep(f"{recipe}, {int(samples):,} samples seen, {precision}{said}, training data {data[:8]}", tuple(rows.values()))
 
 
 def _judged(cells: dict[float, Cell], metric: str, baseline: float) -> dict[float, Cell]:

@@ -23,7 +23,14 @@ from recap_eval.tasks.base import ItemScores, Metric, Scores, Task
 
 SCHEMA_VERSION = 1
 FOLDER = "results"
-RUN_FACTS = ("recipe", "recipe_digest", "samples_seen", "train_data", "precision")  # what runs of one sweep have in common
+RUN_FACTS = (
+    "recipe",
+    "recipe_digest",
+    "samples_seen",
+    "train_data",
+    "precision",
+    "mix",
+)  # what runs of one sweep have in common
 
 
 @dataclass(frozen=True)

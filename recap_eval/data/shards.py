@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,7 +29,9 @@ ROLE_PRESETS = {
     "recap-datacomp": {"original": "json:org_caption", "recaption": "txt"},
     "datacomp": {"original": "txt"},
     "scenes": {"original": "json:org_caption", "recaption": "json:re_caption"},
+    "caption-rows": {"original": "parquet:org_caption", "recaption": "parquet:re_caption"},
 }
+ROLE_FORMS = ("json:", "parquet:")  # a field of KEY.json, a column of caption files joined onto the shards
 
 
 @dataclass(frozen=True)
@@ -224,25 +227,30 @@ def read_tars(paths: list[Path], whole: bool = False) -> list[Sample]:
     return samples
 
 
-def resolve_roles(preset: str | None, original: str | None, recaption: str | None) -> dict[str, str]:
+def resolve_roles(preset: str | None, original: str | None, recaption: str | Sequence[str] | None) -> dict[str, str]:
     """Return which member is the original caption and which the recaption.
 
     Args:
         preset: A name in ROLE_PRESETS, or None.
-        original: "txt" or "json:FIELD"; overrides the preset.
-        recaption: Likewise.
+        original: "txt", "json:FIELD" or "parquet:COLUMN"; overrides the preset.
+        recaption: Likewise; of several the first is the role "recaption", the second "recaption_2", and so on.
 
     Raises:
-        UserError: Unknown preset, a role of another form, or a role left open.
+        UserError: Unknown preset, a role of another form, one recaption named twice, or a role left open.
     """
     if preset is not None and preset not in ROLE_PRESETS:
         raise unknown_name("caption preset", preset, ROLE_PRESETS, "recap-train clip --help")
+    several = [recaption] if isinstance(recaption, str) else list(recaption or [])
+    if len(set(several)) < len(several):
+        raise UserError("A --recaption-key is given twice.", "Name each recaption once; see --recaption-weights.")
     roles = dict(ROLE_PRESETS.get(preset or "", {}))
-    for name, value in (("original", original), ("recaption", recaption)):
-        if value is None:
-            continue
-        if value != "txt" and not value.startswith("json:"):
-            raise UserError(f"--{name}-key {value!r} is neither 'txt' nor 'json:FIELD'.", "Example: json:org_caption")
+    named = [(f"recaption_{number}" if number > 1 else "recaption", value) for number, value in enumerate(several, 1)]
+    for name, value in [*([("original", original)] if original is not None else []), *named]:
+        if value != "txt" and not value.startswith(ROLE_FORMS):
+            flag = name.partition("_")[0]
+            raise UserError(
+                f"--{flag}-key {value!r} is neither 'txt' nor 'json:FIELD' nor 'parquet:COLUMN'.", "Example: json:org_caption"
+            )
         roles[name] = value
     return roles
 

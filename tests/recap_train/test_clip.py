@@ -15,6 +15,7 @@ from support import ROOT, assert_two_line_error, make_run, recap
 from recap_eval.artifact import find_artifact
 from recap_eval.errors import DataError, UserError
 from recap_eval.models.text import encode_text_trimmed, is_trimmable
+from recap_train.captions import Captions
 from recap_train.clip import build_model, train
 from recap_train.engine import Engine
 from recap_train.loop import Schedule
@@ -98,8 +99,8 @@ def test_same_run_same_weights_and_p_changes_only_the_captions(world, tmp_path, 
     assert all(torch.equal(again[name], first[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
     run = make_run(world, tmp_path / "x", 0.0)
-    one, _, _ = build_model(run, [("a", "b")])
-    two, _, _ = build_model(make_run(world, tmp_path / "y", 1.0), [("a", "b")])
+    one, _, _ = build_model(run, [Captions("a", ("b",))])
+    two, _, _ = build_model(make_run(world, tmp_path / "y", 1.0), [Captions("a", ("b",))])
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
@@ -205,7 +206,7 @@ def test_loss_is_open_clips(world, tmp_path):
 
     run = make_run(world, tmp_path / "r")
     texts = ["red circle", "a photo of a large blue square in the top left and a ring", "star", "", "the image shows a cross"]
-    net, tokenizer, _ = build_model(run, [(text, text) for text in texts])
+    net, tokenizer, _ = build_model(run, [Captions(text, (text,)) for text in texts])
     pixels = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
     ours = ClipLoss()(*Towers(net, run.recipe.preprocess_cfg, Form())(pixels, tokenizer(texts)))
     mean, std = (torch.tensor(run.recipe.preprocess_cfg[k])[:, None, None] for k in ("mean", "std"))
