@@ -9,7 +9,8 @@ import contextlib
 import copy
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,23 +20,25 @@ from recap_eval.data.scenes.locate import scenes_folder
 from recap_eval.data.scenes.write import MANIFEST, ROLES, check_manifest
 from recap_eval.data.shards import Sample, read_shards, stated_digests
 from recap_eval.errors import DataError, UserError
-from recap_eval.files import digest_json, replacing, write_json
+from recap_eval.files import digest_json, write_json
 from recap_eval.hashrand import text_key
 from recap_eval.models.text import encode_text_trimmed, is_trimmable
 from recap_eval.provenance import run_record
 from recap_train import checkpoint
+from recap_train.evals import FOLDER as EVALS
+from recap_train.evals import Evals, InTraining
 from recap_train.loader import Batch, Feed, batches_ahead
 from recap_train.loop import LOG, Loop, Progress, Schedule
 from recap_train.mixing import Mix
 from recap_train.plan import Plan
 from recap_train.recipes import Recipe
-from recap_train.words import save_tokenizer, vocabulary
+from recap_train.start import TOKENIZER_FILES, Start, write_tokenizer
+from recap_train.weights import CONFIG, WEIGHTS, load_weights, write_weights
 
 if TYPE_CHECKING:
     import torch
 
 TEXT_CHUNKS = 4  # alt-texts of 5 tokens and recaptions of 40 share a batch
-WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Run:
         roles: Which member is the original caption and which the recaption.
         precision: "fp32" or "bf16" (autocast).
         skip_bad: Leave out unreadable images, counted, instead of stopping.
+        start: Weights and tokenizer that it starts from.
+        evals: Measuring on the way; changes nothing in what is trained.
     """
 
     data: Path
@@ -65,6 +70,8 @@ class Run:
     roles: dict[str, str]
     precision: str
     skip_bad: bool
+    start: Start = field(default_factory=Start)
+    evals: Evals | None = None
 
     def schedule(self) -> Schedule:
         """Return the run's length and optimiser.
@@ -79,7 +86,12 @@ class Run:
                 f"--samples-seen {self.samples_seen} is less than one batch of {train['batch_size']}.", "Ask for more samples."
             )
         betas = (float(train["betas"][0]), float(train["betas"][1]))
-        return Schedule(steps, train["batch_size"], train["lr"], train["warmup"], betas, train["weight_decay"])
+        rise = train["warmup_samples"] // train["batch_size"] if "warmup_samples" in train else None
+        if rise is not None and rise >= steps:
+            raise UserError(f"The learning rate would rise for all of the {steps} steps.", "Set --warmup-samples lower.")
+        further = {"warmup_steps": rise, "eps": train.get("eps", 1e-8), "no_decay": tuple(train.get("no_decay", ()))}
+        share = 0.0 if rise is not None else train["warmup"]
+        return Schedule(steps, train["batch_size"], train["lr"], share, betas, train["weight_decay"], **further)
 
 
 def declared_roles(data: Path) -> dict[str, str]:
@@ -119,7 +131,19 @@ def read_training_data(run: Run) -> tuple[list[Sample], list[tuple[str, str]], s
 def identity_of(run: Run, data: str) -> str:
     """Return the digest of everything the trained weights depend on."""
     parts = [run.recipe.digest, run.mix.p_original, run.samples_seen, run.seed, run.roles, run.precision, data]
-    return digest_json(parts)
+    return digest_json(parts + _start_identity(run.start, data))
+
+
+def _start_identity(start: Start, data: str) -> list[object]:
+    """Return what the weights depend on by what they start from; nothing for a run from its seed alone.
+
+    The stage before counts by its own identity, so that its folder may be deleted once the last stage is done.
+    """
+    parts: list[object] = [start.tokenizer_digests()] if start.tokenizer is not None else []
+    if start.before is not None:
+        return [*parts, identity_of(start.before, data)]
+    made_from = start.artifact()
+    return parts if made_from is None else [*parts, made_from.made.get("identity", made_from.revision)]
 
 
 def finished(run: Run, identity: str) -> Artifact | None:
@@ -137,7 +161,8 @@ def finished(run: Run, identity: str) -> Artifact | None:
             )
         verify(run.out, artifact)
         return artifact
-    allowed = {checkpoint.NAME, LOG, WEIGHTS, CONFIG, "tokenizer.json", "tokenizer_config.json"}
+    allowed = {checkpoint.NAME, LOG, WEIGHTS, CONFIG, EVALS, *TOKENIZER_FILES}
+    allowed |= {run.start.before.out.name} if run.start.before is not None else set()
     if run.out.exists():
         strange = [path.name for path in run.out.iterdir() if path.name not in allowed and not path.name.endswith(".part")]
         if strange:
@@ -154,19 +179,18 @@ def build_model(run: Run, captions: list[tuple[str, str]]) -> tuple[Any, Any, li
     import open_clip
     import torch
 
-    config, files = copy.deepcopy(run.recipe.model_cfg), []
-    text = config["text_cfg"]
+    config = copy.deepcopy(run.recipe.model_cfg)
     run.out.mkdir(parents=True, exist_ok=True)
-    if run.recipe.tokenizer == "words":
-        tokens = vocabulary((caption for pair in captions for caption in pair), text["vocab_size"])
-        text["vocab_size"] = len(tokens)
-        files += save_tokenizer(run.out, tokens, text["context_length"])
+    files = write_tokenizer(run, captions, config["text_cfg"])
     write_json(run.out / CONFIG, {"model_cfg": config, "preprocess_cfg": run.recipe.preprocess_cfg})
     tokenizer = open_clip.get_tokenizer(f"local-dir:{run.out}")
     torch.manual_seed(run.seed)
     build = dict(copy.deepcopy(config))
     kind = open_clip.CustomTextCLIP if build.pop("custom_text", False) else open_clip.CLIP
-    return kind(**build), tokenizer, [CONFIG, *files]
+    model = kind(**build)
+    if run.start.folder is not None:
+        load_weights(model, run.start.folder)
+    return model, tokenizer, [CONFIG, *files]
 
 
 def contrastive_loss(model: Any, recipe: Recipe, precision: str) -> Any:
@@ -232,34 +256,35 @@ def train(run: Run) -> tuple[Artifact, bool]:
     known = finished(run, identity)
     if known is not None:
         return known, True
+    if run.start.before is not None:
+        train(run.start.before)
+    started = run.start.artifact()
     print(f"{len(samples)} samples, shown with {run.mix.describe()}:\n{preview(samples, captions)}", file=sys.stderr)
     model, tokenizer, files = build_model(run, captions)
-    plan = Plan(_keys(samples), run.mix, run.seed)
+    plan = plan_of(samples, run.mix, run.seed)
     size, area = run.recipe.image_size, run.recipe.train["crop_min_area"]
-    feed = Feed(samples, captions, plan, tokenizer, size, area, run.skip_bad)
+    feed = Feed(samples, captions, plan, tokenizer, size, area, run.skip_bad, run.recipe.interpolation)
     loss_of = contrastive_loss(model, run.recipe, run.precision)
     loop = Loop(model, loss_of, lambda starts: batches_ahead(feed, starts), schedule, run.out, identity)
+    describe = partial(_made, run, model, data, identity, started)
+    if run.evals is not None:
+        loop.after_step = InTraining(run.evals, run.out, run.name, [*files], model, schedule, describe)
     with plain_attention():
         progress = loop.run()
-    return _finish(run, model, files, schedule, progress, data, identity), False
+    return _finish(run, model, files, progress, describe(schedule.steps * schedule.batch_size, progress)), False
 
 
-def _keys(samples: list[Sample]) -> Any:
+def plan_of(samples: list[Sample], mix: Mix, seed: int) -> Plan:
+    """Return what is seen when."""
     import numpy as np
 
-    return np.array([text_key(sample.key) for sample in samples], dtype=np.uint64)
+    return Plan(np.array([text_key(sample.key) for sample in samples], dtype=np.uint64), mix, seed)
 
 
-def _finish(
-    run: Run, model: Any, files: list[str], schedule: Schedule, progress: Progress, data: str, identity: str
-) -> Artifact:
-    """Write weights, then the description that makes the artifact complete; then drop the checkpoint."""
-    from safetensors.torch import save
-
-    payload = save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
-    with replacing(run.out / WEIGHTS) as part:
-        part.write_bytes(payload)
-    seen = schedule.steps * schedule.batch_size
+def _made(
+    run: Run, model: Any, data: str, identity: str, started: Artifact | None, seen: int, progress: Progress
+) -> dict[str, Any]:
+    """Return how the weights after `seen` samples were made."""
     mix = progress.ledger.mix
     made = {
         "recipe": run.recipe.name,
@@ -277,8 +302,18 @@ def _finish(
         "identity": identity,
         "parameters": sum(weight.numel() for weight in model.parameters()),
     }
+    made |= {"stage": run.recipe.stage} if run.recipe.stage else {}
+    if started is not None:
+        said = {"name": started.name, "revision": started.revision, "samples_seen": started.made.get("samples_seen")}
+        made["init"] = said
+    return made
+
+
+def _finish(run: Run, model: Any, files: list[str], progress: Progress, made: dict[str, Any]) -> Artifact:
+    """Write weights, then the description that makes the artifact complete; then drop the checkpoint."""
+    write_weights(model, run.out)
     speed = {
-        "samples_per_second": round(seen / progress.seconds, 1),
+        "samples_per_second": round(made["samples_seen"] / progress.seconds, 1),
         "data_wait_share": round(progress.waited / progress.seconds, 4),
     }
     artifact = write_artifact(run.out, "clip", run.name, [*files, WEIGHTS], made, run_record(progress.seconds) | speed)

@@ -59,7 +59,7 @@ class Batch:
     ledger: Ledger
 
 
-def random_crop(image: Image, size: int, min_area: float, draws: Draws) -> Image:
+def random_crop(image: Image, size: int, min_area: float, draws: Draws, resample: str = "bicubic") -> Image:
     """Cut out a random part of at least `min_area` of the image, of aspect 3:4 to 4:3, and resize it to size x size.
 
     At `min_area` 1 the image's central square is taken. The draws are a function of what they are for, so a resumed run
@@ -72,7 +72,7 @@ def random_crop(image: Image, size: int, min_area: float, draws: Draws) -> Image
     box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
     if min_area < 1:
         box = _crop_box(width, height, min_area, draws) or box
-    return image.resize((size, size), pil.Resampling.BICUBIC, box=box)
+    return image.resize((size, size), pil.Resampling[resample.upper()], box=box)
 
 
 def _crop_box(width: int, height: int, min_area: float, draws: Draws) -> tuple[float, float, float, float] | None:
@@ -121,6 +121,7 @@ class Feed:
         image_size: Pixels a side.
         crop_min_area: See `random_crop`.
         skip_bad: Leave out unreadable images, counted, instead of stopping.
+        resample: "bicubic" or "bilinear".
         seen_images: Decoded images, kept where no random crop changes them between epochs.
         seen_texts: Token ids.
     """
@@ -132,6 +133,7 @@ class Feed:
     image_size: int
     crop_min_area: float
     skip_bad: bool
+    resample: str = "bicubic"
     seen_images: Memo = field(default_factory=lambda: Memo(MEMORY))
     seen_texts: Memo = field(default_factory=lambda: Memo(MEMORY))
 
@@ -177,7 +179,7 @@ class Feed:
             ledger.bad[sample.where] = error.what
             return None
         draws = Draws(self.plan.seed, CROP, int(self.plan.keys[index]), epoch)
-        pixels = np.asarray(random_crop(image, self.image_size, self.crop_min_area, draws))
+        pixels = np.asarray(random_crop(image, self.image_size, self.crop_min_area, draws, self.resample))
         return self.seen_images.put(index, pixels) if self.crop_min_area >= 1 else pixels
 
 

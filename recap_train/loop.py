@@ -45,6 +45,9 @@ class Schedule:
         betas: AdamW's.
         weight_decay: AdamW's, on matrices only.
         save_seconds: A checkpoint is written when so much time has passed.
+        warmup_steps: Steps in which it rises, instead of a share of them.
+        eps: AdamW's.
+        no_decay: Ends of the names of further weights without decay.
     """
 
     steps: int
@@ -54,12 +57,20 @@ class Schedule:
     betas: tuple[float, float]
     weight_decay: float
     save_seconds: float = 60.0
+    warmup_steps: int | None = None
+    eps: float = 1e-8
+    no_decay: tuple[str, ...] = ()
+
+    @property
+    def rise(self) -> int:
+        """Steps in which the learning rate rises."""
+        return math.ceil(self.warmup * self.steps) if self.warmup_steps is None else self.warmup_steps
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
-        rise = self.warmup * self.steps
+        rise: float = self.warmup * self.steps if self.warmup_steps is None else self.warmup_steps
         if step < rise:
-            return self.lr * (step + 1) / math.ceil(rise)
+            return self.lr * (step + 1) / self.rise
         return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, self.steps - rise)))
 
 
@@ -72,24 +83,27 @@ class Progress:
         ledger: What was seen in them.
         seconds: Wall time spent in them, over all sessions.
         waited: Part of that spent waiting for data.
-        log: One entry every LOG_EVERY steps.
+        log: One entry every LOG_EVERY steps, and one a measurement on the way.
     """
 
     step: int = 0
     ledger: Ledger = field(default_factory=Ledger)
     seconds: float = 0.0
     waited: float = 0.0
-    log: list[dict[str, float]] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
 
 
 def make_optimizer(model: torch.nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    """Return AdamW with weight decay on matrices and none on gains, biases and the logit scale."""
+    """Return AdamW with weight decay on matrices and none on gains, biases, the logit scale and what the schedule names."""
     import torch
 
-    matrices = [weight for weight in model.parameters() if weight.ndim > 1]
-    vectors = [weight for weight in model.parameters() if weight.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": schedule.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=schedule.lr, betas=schedule.betas, fused=True)
+    matrices: list[torch.Tensor] = []
+    others: list[torch.Tensor] = []
+    for name, weight in model.named_parameters():
+        decays = weight.ndim > 1 and not name.removesuffix(".weight").endswith(schedule.no_decay or ("\0",))
+        (matrices if decays else others).append(weight)
+    groups = [{"params": matrices, "weight_decay": schedule.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=schedule.lr, betas=schedule.betas, eps=schedule.eps, fused=True)
 
 
 @contextlib.contextmanager
@@ -122,6 +136,8 @@ class Loop:
         schedule: Length and optimiser.
         folder: Where checkpoint and log go.
         identity: Digest of everything the run depends on.
+        after_step: Called after every step, and where a run goes on, with its progress and the question whether it is asked
+            to stop; it may add to the log, and must leave the model alone.
     """
 
     model: torch.nn.Module
@@ -130,6 +146,7 @@ class Loop:
     schedule: Schedule
     folder: Path
     identity: str
+    after_step: Callable[[Progress, Callable[[], bool]], None] | None = None
 
     def run(self) -> Progress:
         """Train to the end, going on where an earlier call stopped.
@@ -158,6 +175,9 @@ class Loop:
         done = progress.step * self.schedule.batch_size
         saved = clock = time.perf_counter()
         with progress_bar(total, "train", "sample", initial=done, unit_scale=True) as bar:
+            if self.after_step is not None and progress.step:
+                self.after_step(progress, stop_wished)
+                clock = time.perf_counter()
             while progress.step < self.schedule.steps:
                 batch = next(batches)
                 waited = time.perf_counter() - clock
@@ -168,6 +188,9 @@ class Loop:
                 progress.seconds, progress.waited, clock = progress.seconds + now - clock, progress.waited + waited, now
                 self._note(progress, loss, bar)
                 bar.update(self.schedule.batch_size)
+                if self.after_step is not None:
+                    self.after_step(progress, stop_wished)
+                    clock = time.perf_counter()
                 if stop_wished():
                     self._save(progress, optimizer)
                     raise Stopped(f"stopped at step {progress.step} of {self.schedule.steps}")
