@@ -197,6 +197,8 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def _tell(args: argparse.Namespace, name: str, made: dict[str, object], run: dict[str, object], known: bool) -> None:
+    from recap_train.clip import own_samples
+
     if args.json:
         print(json.dumps({"artifact": str(args.out), "name": name, "trained_before": known, "made": made, "run": run}))
         return
@@ -204,7 +206,7 @@ def _tell(args: argparse.Namespace, name: str, made: dict[str, object], run: dic
         print(f"{args.out}: {name} is trained already; nothing to do.")
         return
     print(
-        f"{args.out}: {name}, {made['samples_seen']} samples in {run['seconds']} s ({run['samples_per_second']}/s, "
+        f"{args.out}: {name}, {own_samples(made)} samples in {run['seconds']} s ({run['samples_per_second']}/s, "
         f"{float(str(run['data_wait_share'])):.1%} of it waiting for data), "
         f"{float(str(made['realised_original'])):.1%} shown with their original caption."
     )

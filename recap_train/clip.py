@@ -304,16 +304,22 @@ def _made(
     }
     made |= {"stage": run.recipe.stage} if run.recipe.stage else {}
     if started is not None:
-        said = {"name": started.name, "revision": started.revision, "samples_seen": started.made.get("samples_seen")}
-        made["init"] = said
+        before = int(started.made.get("samples_seen", 0))
+        made["init"] = {"name": started.name, "revision": started.revision, "samples_seen": before}
+        made["samples_seen"] = before + seen
     return made
+
+
+def own_samples(made: dict[str, Any]) -> int:
+    """Return the samples seen by the run itself, without those of what it started from."""
+    return int(made["samples_seen"]) - int(made.get("init", {}).get("samples_seen", 0))
 
 
 def _finish(run: Run, model: Any, files: list[str], progress: Progress, made: dict[str, Any]) -> Artifact:
     """Write weights, then the description that makes the artifact complete; then drop the checkpoint."""
     write_weights(model, run.out)
     speed = {
-        "samples_per_second": round(made["samples_seen"] / progress.seconds, 1),
+        "samples_per_second": round(own_samples(made) / progress.seconds, 1),
         "data_wait_share": round(progress.waited / progress.seconds, 4),
     }
     artifact = write_artifact(run.out, "clip", run.name, [*files, WEIGHTS], made, run_record(progress.seconds) | speed)

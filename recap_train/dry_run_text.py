@@ -10,7 +10,7 @@ HEIGHT = 6  # lines of the plotted learning rate
 def render(facts: dict[str, Any]) -> str:
     """Return what `recap_train.dry_run.collect` found, to be read by a person."""
     blocks = [f"Dry run of {facts['name']}: nothing is written, nothing is trained.", _mix(facts), _data(facts["data"])]
-    blocks += [_fixed(facts)] + _stages(facts) + [_total(facts)]
+    blocks += [_fixed(facts), *_stages(facts), _total(facts)]
     return "\n\n".join(blocks)
 
 
