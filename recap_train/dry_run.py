@@ -40,7 +40,7 @@ def stage_facts(run: Run, assumed: Assumptions) -> dict[str, Any]:
     recipe, schedule = run.recipe, run.schedule()
     model = meta_model(recipe)
     parameters, flops = count_parameters(model), count_flops(model)
-    kept = activation_bytes(model, assumed.precision)
+    kept = activation_bytes(recipe, assumed.precision)
     seen = schedule.steps * schedule.batch_size
     return {
         "stage": recipe.stage,

@@ -115,7 +115,7 @@ def _memory(stage: dict[str, Any], assumed: dict[str, Any]) -> str:
     return (
         f"  memory of a GPU (estimate, GB): {parts}, activations {found['activations_a_sample'] / 1e9:.4f} a sample; "
         f"\n    {found['batch_a_gpu']:,} samples at once {found['all_at_once'] / 1e9:.1f} of {assumed['memory_gb']}: {verdict}"
-        "\n    (fp32 state whole on each GPU; activations: the tensors autograd saves, counted on the meta device"
+        "\n    (fp32 state whole on each GPU; activations: the tensors autograd saves, with fused attention"
         + (", halved for bf16)" if assumed["precision"] == "bf16" else ")")
     )
 

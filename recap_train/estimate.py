@@ -59,13 +59,18 @@ def gpus() -> dict[str, dict[str, Any]]:
 
 def meta_model(recipe: Recipe) -> Any:
     """Return the recipe's model on the meta device."""
-    import open_clip
     import torch
+
+    with torch.device("meta"):
+        return _model(recipe)
+
+
+def _model(recipe: Recipe) -> Any:
+    import open_clip
 
     config = copy.deepcopy(recipe.model_cfg)
     kind = open_clip.CustomTextCLIP if config.pop("custom_text", False) else open_clip.CLIP
-    with torch.device("meta"):
-        return kind(**config)
+    return kind(**config)
 
 
 def count_parameters(model: Any) -> dict[str, int]:
@@ -86,42 +91,45 @@ def count_flops(model: Any) -> dict[str, int]:
     from torch.utils.flop_counter import FlopCounterMode
 
     counts = {}
-    for name, forward in _passes(model, 1).items():
+    for name, forward in _passes(model, "meta").items():
         with FlopCounterMode(display=False) as counter:
             forward()
         counts[name] = int(counter.get_total_flops())
     return counts
 
 
-def _passes(model: Any, batch: int) -> dict[str, Callable[[], torch.Tensor]]:
+def _passes(model: Any, device: str) -> dict[str, Callable[[], torch.Tensor]]:
     import torch
 
     side = model.visual.image_size if isinstance(model.visual.image_size, tuple) else (model.visual.image_size,) * 2
     length = getattr(model, "context_length", None) or model.text.context_length
-    pixels = torch.empty(batch, 3, *side, device="meta")
-    tokens = torch.zeros(batch, length, dtype=torch.long, device="meta")
+    pixels = torch.empty(1, 3, *side, device=device)
+    tokens = torch.zeros(1, length, dtype=torch.long, device=device)
     return {"image": lambda: model.encode_image(pixels), "text": lambda: model.encode_text(tokens)}
 
 
-def activation_bytes(model: Any, precision: str) -> int:
+def activation_bytes(recipe: Recipe, precision: str) -> int:
     """Return the bytes that a forward pass of both towers keeps for the backward pass, a sample.
 
-    The tensors that autograd saves are counted, each storage once and weights apart, with attention that keeps no matrix of
-    scores. In fp32 that is exact up to the allocator; bf16 is taken as half of it, which is a little too few, for the residual
-    stream stays in fp32.
+    The tensors that autograd saves are counted, each storage once and weights apart, with torch's fused attention, which keeps
+    no matrix of scores; on tensors without content, so nothing is computed. In fp32 that is exact up to the allocator; bf16 is
+    taken as half of it, which is a little too few, for the residual stream stays in fp32.
     """
     import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode  # the meta device would choose attention by plain products
 
-    weights = {weight.untyped_storage()._cdata for weight in model.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        outputs = [forward() for forward in _passes(model, 1).values()]
-    total = sum(storage.nbytes() for key, storage in kept.items() if key not in weights)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model = _model(recipe)
+        weights = {weight.untyped_storage()._cdata for weight in model.parameters()}
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            outputs = [forward() for forward in _passes(model, "cpu").values()]
+        total = sum(storage.nbytes() for key, storage in kept.items() if key not in weights)
     del outputs
     return total // 2 if precision == "bf16" else total
 

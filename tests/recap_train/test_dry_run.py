@@ -1,25 +1,37 @@
 """The dry run: its numbers by hand, the real order and coins, and nothing written."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
-from support import assert_two_line_error, recap
+from support import assert_two_line_error
 
 from recap_eval.data.shards import read_shards
+from recap_train.cli import main
 from recap_train.clip import plan_of
 from recap_train.dry_run_text import plot
-from recap_train.estimate import Assumptions, activation_bytes, duration, memory, meta_model
+from recap_train.estimate import Assumptions, activation_bytes, duration, memory
 from recap_train.mixing import Mix
 from recap_train.recipes import load_recipe
 from recap_train.stages import Changes, resolve
 
 
-def dry(*words, cwd):
-    return recap("recap-train", "clip", "--dry-run", *words, cwd=cwd)
+@pytest.fixture
+def dry(tmp_path, monkeypatch, capsys):
+    """The command in an empty folder; it must stay empty."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        code = main(["clip", "--dry-run", *map(str, words)])
+        said = capsys.readouterr()
+        assert list(tmp_path.iterdir()) == []
+        return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err)
+
+    return run
 
 
-def test_the_papers_recipe_without_any_data(tmp_path):
-    done = dry("--recipe", "recap-clip-b16", "--p-original", 0.8, "--gpu-price", 2.5, "--batch-size", 8192, cwd=tmp_path)
+def test_the_papers_recipe_without_any_data(dry):
+    done = dry("--recipe", "recap-clip-b16", "--p-original", 0.8, "--gpu-price", 2.5, "--batch-size", 8192)
     assert done.returncode == 0, done.stderr
     for words in (
         "80% original captions, 20% recaptions", "image 8.64 GFLOP", "image 35.13 GFLOP", "text 10.07 GFLOP",
@@ -28,28 +40,12 @@ def test_the_papers_recipe_without_any_data(tmp_path):
     ):  # fmt: skip
         assert words in done.stdout, words
     starred = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("* ")]
-    assert starred == ["train.batch_size", "train.lr", "train.batch_size", "train.lr"] or set(starred) == {
-        "train.batch_size",
-        "train.lr",
-    }
-    assert list(tmp_path.iterdir()) == []
+    assert starred == ["train.batch_size", "train.lr"] * 2
 
 
-def test_the_first_samples_are_those_of_the_run(world, tmp_path):
-    words = [
-        "--recipe",
-        "recap-clip-scenes",
-        "--p-original",
-        0.5,
-        "--seed",
-        3,
-        "--data",
-        world,
-        "--out",
-        tmp_path / "o",
-        "--json",
-    ]
-    done = dry(*words, cwd=tmp_path)
+def test_the_first_samples_are_those_of_the_run(world, dry):
+    words = ["--recipe", "recap-clip-scenes", "--p-original", 0.5, "--seed", 3, "--data", world, "--out", "o", "--json"]
+    done = dry(*words)
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     samples = read_shards(world / "train")
@@ -67,7 +63,6 @@ def test_the_first_samples_are_those_of_the_run(world, tmp_path):
     assert facts["data"]["empty"]["original"] == pytest.approx(missing) and facts["data"]["samples"] == 96
     assert [stage["schedule"]["steps"] for stage in facts["stages"]] == [192, 64]
     assert all(row["source"] for stage in facts["stages"] for row in stage["constants"])
-    assert not (tmp_path / "o").exists() and list(tmp_path.iterdir()) == []
 
 
 def test_time_and_memory_by_hand():
@@ -97,7 +92,7 @@ def test_activations_are_what_autograd_keeps_on_a_real_device():
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         outputs = model.encode_image(torch.zeros(1, 3, 16, 16)), model.encode_text(torch.zeros(1, 64, dtype=torch.long))
     real = sum(storage.nbytes() for place, storage in kept.items() if place not in own)
-    assert len(outputs) == 2 and activation_bytes(meta_model(recipe), "fp32") == pytest.approx(real, rel=0.1)
+    assert len(outputs) == 2 and activation_bytes(recipe, "fp32") == real
 
 
 def test_the_curve_is_plotted_from_the_bottom():
@@ -113,6 +108,6 @@ def test_the_curve_is_plotted_from_the_bottom():
         (["--data", "/nowhere", "--caption-preset", "scenes"], ["/nowhere is not a folder"]),
     ],
 )
-def test_wrong_words(words, fragments, tmp_path):
-    done = dry("--recipe", "recap-clip-scenes", "--p-original", 0.5, *words, cwd=tmp_path)
+def test_wrong_words(words, fragments, dry):
+    done = dry("--recipe", "recap-clip-scenes", "--p-original", 0.5, *words)
     assert_two_line_error(done, 1 if "--data" in words else 2, *fragments)

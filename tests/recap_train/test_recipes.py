@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from support import recap
 
 from recap_eval.errors import UserError
+from recap_train.cli import main
 from recap_train.estimate import count_flops, count_parameters, meta_model
 from recap_train.recipes import UNSTATED, load_recipe, recipe_names
 from recap_train.recipes.layers import SOURCES
@@ -168,7 +168,7 @@ def test_positions_are_fixed_and_embeddings_do_not_decay():
     assert [schedule.lr_at(step) for step in range(3)] == pytest.approx([1e-3 / 3, 2e-3 / 3, 1e-3])
 
 
-def test_the_list_names_every_recipe():
-    done = recap("recap-train", "list")
-    assert done.returncode == 0, done.stderr
-    assert all(name in done.stdout for name in recipe_names()) and "112: 2.56B, 224: 128M" in done.stdout
+def test_the_list_names_every_recipe(capsys):
+    assert main(["list"]) == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in recipe_names()) and "112: 2.56B, 224: 128M" in told
