@@ -153,7 +153,9 @@ def _runs(args: argparse.Namespace) -> list[Run]:
     precision, out = _precision(args.precision), args.out or Path("OUT")
     runs = []
     for one in recipes:
-        name = args.name if args.name and one is recipes[-1] else f"{args.name or one.name}-p{args.p_original:g}-s{args.seed}"
+        name = f"{one.name}-p{args.p_original:g}-s{args.seed}"
+        if args.name:
+            name = args.name if one is recipes[-1] else f"{args.name}-stage{one.stage}"
         start = Start(init=args.init, tokenizer=args.tokenizer)
         seen = stages.samples_of(one, args.samples_seen)
         run = clip.Run(args.data, one, mix, seen, args.seed, out, name, roles, precision, args.skip_bad)  # fmt: skip
