@@ -33,6 +33,17 @@ def positive(text: str) -> int:
     return number
 
 
+def positive_number(text: str) -> float:
+    """Return a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every command has."""
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON, for machines")

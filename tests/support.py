@@ -73,3 +73,12 @@ def make_run(world: Path, out: Path, p: float = 0.5, seed: int = 0, samples: int
     facts = {"name": f"tiny-p{p:g}-s{seed}", "precision": "fp32", "skip_bad": False, "roles": declared_roles(world)}
     facts |= {"recipe": load_recipe("scenes-tiny")} | other
     return Run(data=world, mix=Mix(p), samples_seen=samples, seed=seed, out=out, **facts)
+
+
+def make_stages(world: Path, out: Path, samples: int = 640, **other):
+    """Describe the two short stages of recap-clip-scenes; `recap_train.stages.chain` links them."""
+    from recap_train.recipes import load_recipe
+    from recap_train.stages import Changes, resolve
+
+    recipes = resolve(load_recipe("recap-clip-scenes"), ["1", "2"], Changes(samples_seen=samples, batch_size=64))
+    return [make_run(world, out, samples=one.train["samples_seen"], recipe=one, **other) for one in recipes]

@@ -1,0 +1,189 @@
+"""Measuring a model while it is trained: its weights so far as an artifact, and `recap-eval clip` on it.
+
+The measurement is a process of its own that reads files, so it changes nothing in the training, and its failure is told and
+trained past. What is measured is noted beside the artifact, so that a resumed run measures nothing twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from recap_eval.artifact import write_artifact
+from recap_eval.console import warn
+from recap_eval.errors import DataError
+from recap_eval.files import digest_json, read_json, write_json
+from recap_eval.provenance import run_record
+from recap_train.weights import WEIGHTS, write_weights
+
+if TYPE_CHECKING:
+    from recap_train.loop import Progress, Schedule
+
+FOLDER, DONE = "evals", "evaluated.json"
+POLL = 0.2  # seconds between looks at a measurement that runs
+PATIENCE = 10.0  # seconds that a measurement has to end when it is asked to
+LAUNCHER = ("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_", "TORCHELASTIC_")
+
+
+@dataclass(frozen=True)
+class Evals:
+    """What is measured on the way.
+
+    Args:
+        every: Samples from one measurement to the next.
+        tasks: Tasks and suites as `recap-eval clip --tasks` takes them; None for all whose data is there.
+        data: Where their data is; None for recap-eval's default.
+        keep: Keep the weights that were measured.
+    """
+
+    every: int
+    tasks: str | None = None
+    data: Path | None = None
+    keep: bool = False
+
+
+def alone() -> dict[str, str]:
+    """Return the environment of a process that is no rank of ours: what torchrun sets is left out."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(LAUNCHER)}
+
+
+@dataclass
+class InTraining:
+    """Measures where it is due; the hook that `Loop.after_step` takes.
+
+    Args:
+        evals: What to measure, and when.
+        out: The run's folder.
+        name: The run's name.
+        files: Config and tokenizer in the run's folder.
+        model: The model that is trained.
+        schedule: Steps and batch.
+        describe: Samples seen and progress to how the weights were made.
+    """
+
+    evals: Evals
+    out: Path
+    name: str
+    files: list[str]
+    model: Any
+    schedule: Schedule
+    describe: Callable[[int, Progress], dict[str, Any]]
+
+    def __call__(self, progress: Progress, stop_wished: Callable[[], bool]) -> None:
+        """Measure the weights if a measurement is due at this step and was not made; note its metrics in the log."""
+        seen = progress.step * self.schedule.batch_size
+        if not self._due(progress.step):
+            return
+        made = self.describe(seen, progress)
+        made |= {"identity": digest_json([made["identity"], seen]), "samples_total": self._total}
+        folder = self.out / FOLDER / f"samples-{seen}"
+        metrics = self._known(folder, made["identity"])
+        if metrics is None:
+            metrics = self._measure(folder, made, progress, stop_wished)
+        if metrics is not None and not any("eval" in entry and entry["samples"] == seen for entry in progress.log):
+            progress.log.append({"step": progress.step, "samples": seen, "eval": metrics})
+
+    @property
+    def _total(self) -> int:
+        return self.schedule.steps * self.schedule.batch_size
+
+    def _due(self, step: int) -> bool:
+        """True at the first step behind a multiple of `every`; not at the end, where the finished model is measured."""
+        size, every = self.schedule.batch_size, self.evals.every
+        return step < self.schedule.steps and step * size // every > (step - 1) * size // every
+
+    def _known(self, folder: Path, identity: str) -> dict[str, float] | None:
+        try:
+            note = read_json(folder / DONE)
+        except DataError:  # none there, or damaged: it is measured again
+            return None
+        return dict(note["metrics"]) if note["identity"] == identity else None
+
+    def _measure(
+        self, folder: Path, made: dict[str, Any], progress: Progress, stop_wished: Callable[[], bool]
+    ) -> dict[str, float] | None:
+        try:
+            self._write(folder, made, progress)
+            metrics = self._run(folder, stop_wished)
+        except (DataError, OSError) as error:
+            warn(f"no measurement after {made['samples_seen']} samples: {error}. The training goes on.")
+            metrics = None
+        if metrics is not None:
+            write_json(folder / DONE, {"identity": made["identity"], "metrics": metrics})
+        if not self.evals.keep:
+            (folder / WEIGHTS).unlink(missing_ok=True)
+        return metrics
+
+    def _write(self, folder: Path, made: dict[str, Any], progress: Progress) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in self.files:
+            shutil.copyfile(self.out / name, folder / name)
+        write_weights(self.model, folder)
+        name = f"{self.name}@{made['samples_seen']}"
+        write_artifact(folder, "clip", name, [*self.files, WEIGHTS], made, run_record(progress.seconds))
+
+    def _run(self, folder: Path, stop_wished: Callable[[], bool]) -> dict[str, float] | None:
+        """Run the measurement; None if it was broken off because the training is to stop."""
+        words = ["clip", "--model", str(folder), "--out", str(self.out / FOLDER / "leaderboards")]
+        words += ["--no-report", "--no-cache", "--json"]
+        words += ["--tasks", self.evals.tasks] if self.evals.tasks else []
+        words += ["--data", str(self.evals.data)] if self.evals.data else []
+        with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as errors:
+            command = [sys.executable, "-m", "recap_eval.cli", *words]
+            # a session of its own, so that Ctrl-C asks us and not it
+            process = subprocess.Popen(command, stdout=told, stderr=errors, env=alone(), start_new_session=True)
+            if not _ended(process, stop_wished):
+                return None
+            return self._read(process.returncode, told, errors, words)
+
+    def _read(self, code: int, told: IO[bytes], errors: IO[bytes], words: list[str]) -> dict[str, float]:
+        told.seek(0)
+        errors.seek(0)
+        lines = [line for line in errors.read().decode(errors="replace").splitlines() if line.startswith("error:")]
+        try:
+            found = json.loads(told.read() or b"null")
+        except json.JSONDecodeError:
+            found = None
+        if not found:
+            why = lines[-1] if lines else f"it ended with code {code}"
+            raise DataError(f"recap-eval {' '.join(words)}: {why}", "Give that command by hand to see why.")
+        if code:
+            warn(f"a measurement is not whole: {'; '.join(lines) or f'code {code}'}. The training goes on.")
+        return primary_metrics(found)
+
+
+def primary_metrics(told: dict[str, Any]) -> dict[str, float]:
+    """Return the first metric of each task from what `recap-eval clip --json` prints, as TASK/METRIC: value."""
+    metrics = {}
+    for outcome in told.values():
+        for record in outcome["results"]:
+            name = next(iter(record["metrics"]))
+            metrics[f"{record['task']['name']}/{name}"] = float(record["metrics"][name]["value"])
+    return metrics
+
+
+def _ended(process: subprocess.Popen[bytes], stop_wished: Callable[[], bool]) -> bool:
+    """Wait for a process; end it, and return False, if the training is asked to stop before."""
+    try:
+        while process.poll() is None:
+            if stop_wished():
+                return False
+            time.sleep(POLL)
+        return True
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
