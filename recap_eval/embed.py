@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MANY = 16  # so many different texts are not all made of unknown words
 ON_CPU, ON_GPU = 32, 256  # images per forward pass; benchmarks/clip_eval.py tells the speed at 16, 32 and 64
 TOKENS = 77  # `batch_size` texts of so many tokens fill a forward pass; of shorter ones, more
+SHARE = 4  # images that a thread takes at a time: handing over one by one costs as much as decoding a tenth of it
 AHEAD = 3  # batches prepared while a GPU works; on a CPU decoding ahead only takes cores from the model
 
 
@@ -163,13 +164,17 @@ class Embedder:
             try:
                 for start in range(0, len(todo), self.batch_size):
                     part = todo[start : start + self.batch_size]
-                    waiting.append(([digest for digest, _ in part], [pool.submit(self._load, *pair) for pair in part]))
+                    shares = [part[first : first + SHARE] for first in range(0, len(part), SHARE)]
+                    waiting.append(([digest for digest, _ in part], [pool.submit(self._load_all, share) for share in shares]))
                     if len(waiting) > ahead:
                         yield _result(waiting.popleft())
                 while waiting:
                     yield _result(waiting.popleft())
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    def _load_all(self, share: list[tuple[str, ImageItem]]) -> list[Any]:
+        return [self._load(digest, item) for digest, item in share]
 
     def _load(self, digest: str, item: ImageItem) -> Any:
         try:
@@ -227,7 +232,7 @@ def _workers(device: str) -> int:
 
 def _result(waiting: tuple[list[str], list[Future[Any]]]) -> tuple[list[str], list[Any]]:
     digests, futures = waiting
-    return digests, [future.result() for future in futures]
+    return digests, [image for future in futures for image in future.result()]
 
 
 def _unit(features: torch.Tensor, name: str) -> torch.Tensor:

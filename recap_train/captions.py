@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from recap_eval.data.shard_set import ShardSet
 from recap_eval.data.shards import Sample
 from recap_eval.errors import DataError, UserError
 
@@ -28,6 +31,10 @@ class Captions:
     original: str
     recaptions: tuple[str, ...]
 
+    def texts(self) -> tuple[str, ...]:
+        """Return the original and the recaptions."""
+        return (self.original, *self.recaptions)
+
 
 class Texts(Protocol):
     """The texts beside a data set's images, in the order of the images."""
@@ -41,13 +48,13 @@ class Texts(Protocol):
 
 @dataclass(frozen=True)
 class SampleTexts:
-    """The texts of samples of shards.
+    """The texts of samples of shards, read from the shards when asked for.
 
     Args:
         samples: (N) samples.
     """
 
-    samples: Sequence[Sample]
+    samples: Sequence[Sample] | ShardSet
 
     def column(self, role: str) -> list[str | None]:
         """Return (N) texts; see `Texts.column`."""
@@ -95,6 +102,44 @@ def parquet_columns(roles: dict[str, str]) -> list[str]:
     return list(dict.fromkeys(value.removeprefix(PARQUET) for value in roles.values() if value.startswith(PARQUET)))
 
 
+@dataclass(frozen=True)
+class Roles:
+    """Which texts are the original caption and the recaptions of a sample: the one place that knows.
+
+    Args:
+        roles: "txt", "json:FIELD" or "parquet:COLUMN" by name: original, recaption, recaption_2, ….
+        joined: The caption files, joined, if a role is in them.
+    """
+
+    roles: dict[str, str]
+    joined: Joined | None = None
+
+    def of(self, index: int, sample: Sample) -> Captions:
+        """Return the captions of a sample.
+
+        Args:
+            index: Its number, by which caption files are joined.
+            sample: The sample.
+
+        Raises:
+            DataError: It lacks one of them.
+        """
+        names = [ORIGINAL, *recaption_roles(self.roles)]
+        found = [self._text(self.roles[name], index, sample) for name in names]
+        texts = tuple(text for text in found if text is not None)
+        if len(texts) < len(names):
+            lacking = self.roles[names[found.index(None)]]
+            raise DataError(
+                f"{sample.where} has no {lacking}.", "Name other roles: --original-key, --recaption-key; or --skip-bad."
+            )
+        return Captions(texts[0], texts[1:])
+
+    def _text(self, role: str, index: int, sample: Sample) -> str | None:
+        if self.joined is None or not role.startswith(PARQUET):
+            return _member(sample, role)
+        return self.joined.texts(role.removeprefix(PARQUET), np.array([index]))[0]
+
+
 def read_captions(texts: Texts, roles: dict[str, str], joined: Joined | None = None) -> list[Captions]:
     """Return the captions of all samples.
 
@@ -124,10 +169,10 @@ def _column(texts: Texts, role: str, joined: Joined | None) -> Sequence[str | No
     return joined.texts(role.removeprefix(PARQUET))
 
 
-def preview(keys: Sequence[str], captions: Sequence[Captions]) -> str:
-    """Return the first three samples with all captions, so that swapped roles are seen before anything is spent."""
+def preview(samples: Iterable[tuple[str, Captions]]) -> str:
+    """Return samples (key, captions) with all their captions, so that swapped roles are seen before anything is spent."""
     lines = []
-    for key, sample in list(zip(keys, captions, strict=True))[:3]:
-        lines.append(f"  {key}  original:  {sample.original[:110]!r}")
-        lines += [f"  {' ' * len(key)}  recaption: {text[:110]!r}" for text in sample.recaptions]
+    for key, captions in samples:
+        lines.append(f"  {key}  original:  {captions.original[:110]!r}")
+        lines += [f"  {' ' * len(key)}  recaption: {text[:110]!r}" for text in captions.recaptions]
     return "\n".join(lines)

@@ -11,6 +11,7 @@ import numpy as np
 from recap_eval.data.shards import Sample
 from recap_eval.errors import DataError
 from recap_eval.hashrand import Draws, text_key
+from recap_train.captions import Captions, Roles
 from recap_train.crops import Crop, load_crop
 from recap_train.ledger import Ledger
 from recap_train.plan import Plan
@@ -59,31 +60,14 @@ class Samples(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Roles:
-    """Which member is the original caption and which the recaption: the one place that knows.
+class Batches(Protocol):
+    """What makes the batch of any positions: a pure function of them."""
 
-    Args:
-        original: "txt" or "json:FIELD".
-        recaption: Likewise.
-    """
+    def batch(self, start: int, stop: int) -> Batch:
+        """Make the batch of positions [start, stop); an empty one if none of its samples can be read."""
 
-    original: str
-    recaption: str
-
-    def __call__(self, sample: Sample) -> tuple[str, str]:
-        """Return a sample's original caption and recaption.
-
-        Raises:
-            DataError: It lacks one of them.
-        """
-        original, recaption = sample.caption(self.original), sample.caption(self.recaption)
-        if original is None or recaption is None:
-            lacking = self.original if original is None else self.recaption
-            raise DataError(
-                f"{sample.where} has no {lacking}.", "Name other roles: --original-key, --recaption-key; or --skip-bad."
-            )
-        return original, recaption
+    def for_worker(self, workers: int) -> Batches:
+        """Return the same with one worker's share of the memory."""
 
 
 class Memo:
@@ -115,20 +99,20 @@ class CaptionReader:
 
     Args:
         samples: The data set.
-        captions_of: A sample's original caption and recaption.
+        roles: Where their captions are.
         memory: Bytes that may be remembered.
     """
 
-    def __init__(self, samples: Samples, captions_of: Callable[[Sample], tuple[str, str]], memory: int = MEMORY) -> None:
-        self.samples, self.captions_of = samples, captions_of
+    def __init__(self, samples: Samples, roles: Roles, memory: int = MEMORY) -> None:
+        self.samples, self.roles = samples, roles
         self._known = Memo(memory)
 
-    def known(self, index: int) -> tuple[str, str] | None:
+    def known(self, index: int) -> Captions | None:
         """Return a sample's captions if they are remembered."""
-        found: tuple[str, str] | None = self._known.get(index)
+        found: Captions | None = self._known.get(index)
         return found
 
-    def of(self, index: int, sample: Sample | None = None) -> tuple[str, str]:
+    def of(self, index: int, sample: Sample | None = None) -> Captions:
         """Return a sample's captions; `sample` is the sample if it is at hand.
 
         Raises:
@@ -136,8 +120,8 @@ class CaptionReader:
         """
         captions = self.known(index)
         if captions is None:
-            captions = self.captions_of(sample or self.samples.sample(index))
-            self._known.put(index, captions, sum(len(text.encode()) + STRING for text in captions))
+            captions = self.roles.of(index, sample or self.samples.sample(index))
+            self._known.put(index, captions, sum(len(text.encode()) + STRING for text in captions.texts()))
         return captions
 
 
@@ -167,31 +151,34 @@ class Feed:
         for name in ("_images", "_texts"):
             object.__setattr__(self, name, Memo(self.memory))
 
+    def for_worker(self, workers: int) -> Feed:
+        """Return the same with one worker's share of the memory."""
+        return replace(self, memory=self.memory // workers)
+
     def batch(self, start: int, stop: int) -> Batch:
-        """Make the batch of positions [start, stop).
+        """Make the batch of positions [start, stop); see `Batches.batch`.
 
         Raises:
-            DataError: A sample is unreadable and `skip_bad` is off, or the whole batch is.
+            DataError: A sample is unreadable and `skip_bad` is off.
         """
         import torch
 
         visit, ledger, size = self.plan.visit(start, stop), Ledger(), self.crop.size
         pixels = np.empty((stop - start, size, size, 3), dtype=np.uint8)
-        texts: list[str] = []
+        captions: list[Captions] = []
         kept: list[int] = []
         for row, (index, key, epoch) in enumerate(zip(visit.index, visit.keys, visit.epoch, strict=True)):
             found = self._one(int(index), int(key), int(epoch), ledger)
             if found is not None:
                 pixels[len(kept)] = found[0]
-                texts.append(ledger.mix.choose(found[1], bool(visit.original[row]), self.plan.mix.pure))
+                captions.append(found[1])
                 kept.append(row)
-        if not kept:
-            raise DataError(f"No image of samples {start}-{stop} can be read.", "Check the shards.")
         ledger.seen = len(kept)
         images = torch.from_numpy(pixels[: len(kept)]).permute(0, 3, 1, 2)
+        texts = self.plan.mix.show(captions, visit.choices.take(kept), ledger.mix)
         return Batch(images, self._tokens(texts), ledger, visit.keys[kept], visit.epoch[kept])
 
-    def _one(self, index: int, key: int, epoch: int, ledger: Ledger) -> tuple[np.ndarray, tuple[str, str]] | None:
+    def _one(self, index: int, key: int, epoch: int, ledger: Ledger) -> tuple[np.ndarray, Captions] | None:
         """Return pixels and captions of a sample; None if it cannot be read and may be left out."""
         pixels, captions = self._images.get(index), self.captions.known(index)
         if pixels is not None and captions is not None:
@@ -213,6 +200,8 @@ class Feed:
     def _tokens(self, texts: list[str]) -> torch.Tensor:
         import torch
 
+        if not texts:
+            return self.tokenize([""])[:0].long()
         new = [text for text in dict.fromkeys(texts) if self._texts.get(text) is None]
         made = dict(zip(new, self.tokenize(new).numpy().astype(np.int32), strict=True)) if new else {}
         for text, ids in made.items():

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from recap_eval.hashrand import permute_array, text_key
-from recap_train.mixing import Mix
+from recap_train.mixing import Choices, Mix
 
 ORDER = text_key("sample order")
 SHARD_ORDER = text_key("shard order")
@@ -39,14 +39,19 @@ class Visit:
     Args:
         index: (B,) indices into the data set.
         epoch: (B,) epoch of each.
-        original: (B,) True where the original caption is to be shown.
+        choices: Which caption each is to be shown with.
         keys: (B,) uint64 `text_key` of each sample key.
     """
 
     index: np.ndarray
     epoch: np.ndarray
-    original: np.ndarray
+    choices: Choices
     keys: np.ndarray
+
+    @property
+    def original(self) -> np.ndarray:
+        """(B,) True where the original caption is to be shown."""
+        return self.choices.original
 
 
 @dataclass(frozen=True)
@@ -93,14 +98,15 @@ class Plan:
         position = np.arange(start, stop)
         epoch = position // len(self.keys)
         index = np.empty(len(position), dtype=np.int64)
-        original = np.empty(len(position), dtype=bool)
+        choices = Choices(*(np.zeros(len(position), dtype=kind) for kind in (bool, np.int64, bool)))
         keys = np.empty(len(position), dtype=np.uint64)
         for number in np.unique(epoch):
             rows = epoch == number
             index[rows] = self._order(position[rows] - number * len(self.keys), int(number))
             keys[rows] = self.keys[index[rows]]
-            original[rows] = self.mix.coins(keys[rows], int(number), self.seed)
-        return Visit(index, epoch, original, keys)
+            drawn = self.mix.draw(keys[rows], int(number), self.seed)
+            choices.original[rows], choices.which[rows], choices.dropped[rows] = drawn.original, drawn.which, drawn.dropped
+        return Visit(index, epoch, choices, keys)
 
     def _order(self, ranks: np.ndarray, epoch: int) -> np.ndarray:
         """Return which samples stand at these places of an epoch."""

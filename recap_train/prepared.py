@@ -7,7 +7,7 @@ boxes are those of the shards that the set was made of; the pixels are not quite
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,9 @@ from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_file, digest_json, read_json
 from recap_train.captions import Captions
 from recap_train.batch_crops import crop, crop_boxes
-from recap_train.loader import MEMORY, Batch, Ledger
+from recap_train.crops import Crop
+from recap_train.ledger import Ledger
+from recap_train.loader import MEMORY, Batch
 from recap_train.plan import Plan
 
 if TYPE_CHECKING:
@@ -138,7 +140,7 @@ class TokenTable:
     """
 
     def __init__(self, tokenize: Callable[[list[str]], torch.Tensor], limit: int = MEMORY) -> None:
-        self._tokenize, self._limit = tokenize, limit
+        self.tokenize, self._limit = tokenize, limit
         self._row: dict[str, int] = {}
         self._ids = np.empty((0, 0), dtype=np.int32)
 
@@ -151,10 +153,10 @@ class TokenTable:
             self._learn(new)
         if all(text in self._row for text in new):
             return torch.from_numpy(self._ids[[self._row[text] for text in texts]]).long()
-        return self._tokenize(list(texts)).long()
+        return self.tokenize(list(texts)).long()
 
     def _learn(self, new: list[str]) -> None:
-        made = self._tokenize(new).numpy().astype(np.int32)
+        made = self.tokenize(new).numpy().astype(np.int32)
         known, total = len(self._row), len(self._row) + len(new)
         if total * made.shape[1] * made.itemsize > self._limit:
             return
@@ -175,29 +177,31 @@ class PreparedFeed:
         captions: (N) captions.
         plan: What is seen when.
         tokens: Texts to ids.
-        image_size: Pixels a side that the model takes.
-        crop_min_area: See `recap_train.batch_crops.crop_boxes`.
+        crop: What is cut out, and to which size.
     """
 
     prepared: Prepared
     captions: Sequence[Captions]
     plan: Plan
     tokens: TokenTable
-    image_size: int
-    crop_min_area: float
+    crop: Crop
 
     def __post_init__(self) -> None:
-        if self.prepared.size < self.image_size:
+        if self.prepared.size < self.crop.size:
             raise UserError(
-                f"{self.prepared.folder} holds images of {self.prepared.size} px, and the model takes {self.image_size}.",
-                f"Prepare them larger: recap-train prepare --size {round(self.image_size * 9 / 8)}",
+                f"{self.prepared.folder} holds images of {self.prepared.size} px, and the model takes {self.crop.size}.",
+                f"Prepare them larger: recap-train prepare --size {round(self.crop.size * 9 / 8)}",
             )
+
+    def for_worker(self, workers: int) -> PreparedFeed:
+        """Return the same with one worker's share of the memory."""
+        return replace(self, tokens=TokenTable(self.tokens.tokenize, MEMORY // workers))
 
     def batch(self, start: int, stop: int) -> Batch:
         """Make the batch of positions [start, stop)."""
-        visit, ledger = self.plan.visit(start, stop), Ledger()
-        keys = self.plan.keys[visit.index]
-        boxes = crop_boxes(self.prepared.sizes[visit.index], self.crop_min_area, keys, visit.epoch, self.plan.seed)
-        pixels = crop(self.prepared.images[visit.index], boxes, self.image_size)
+        visit, ledger = self.plan.visit(start, stop), Ledger(seen=stop - start)
+        keys, area, size = visit.keys, self.crop.min_area, self.crop.size
+        boxes = crop_boxes(self.prepared.sizes[visit.index], area, keys, visit.epoch, self.plan.seed)
+        pixels = crop(self.prepared.images[visit.index], boxes, size, self.crop.interpolation)
         shown = self.plan.mix.show([self.captions[index] for index in visit.index.tolist()], visit.choices, ledger.mix)
         return Batch(pixels, self.tokens.ids(shown), ledger, keys, visit.epoch)

@@ -26,6 +26,8 @@ class Schedule:
         grad_clip: Largest norm of all gradients together; None for any.
         lr_schedule: After the warm-up, "cosine" falls to 0 and "constant" stays.
         keep_every: A copy of the checkpoint is kept each time so many samples were seen; None for none.
+        warmup_steps: Steps in which the rate rises, instead of a share of them.
+        no_decay: Ends of the names of further weights without decay.
     """
 
     steps: int
@@ -39,12 +41,19 @@ class Schedule:
     grad_clip: float | None = None
     lr_schedule: str = "cosine"
     keep_every: int | None = None
+    warmup_steps: int | None = None
+    no_decay: tuple[str, ...] = ()
+
+    @property
+    def rise(self) -> int:
+        """Steps in which the learning rate rises."""
+        return math.ceil(self.warmup * self.steps) if self.warmup_steps is None else self.warmup_steps
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
-        rise = self.warmup * self.steps
+        rise: float = self.warmup * self.steps if self.warmup_steps is None else self.warmup_steps
         if step < rise:
-            return self.lr * (step + 1) / math.ceil(rise)
+            return self.lr * (step + 1) / self.rise
         if self.lr_schedule == "constant":
             return self.lr
         return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, self.steps - rise)))
@@ -57,11 +66,17 @@ class Schedule:
 
 
 def make_optimizer(model: torch.nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    """Return AdamW with weight decay on matrices and none on gains, biases and the logit scale; frozen weights are left out."""
+    """Return AdamW with weight decay on matrices; none on gains, biases, the logit scale and what the schedule names.
+
+    Frozen weights are left out.
+    """
     import torch
 
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    matrices = [weight for weight in weights if weight.ndim > 1]
-    vectors = [weight for weight in weights if weight.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": schedule.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    matrices: list[torch.Tensor] = []
+    others: list[torch.Tensor] = []
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            decays = weight.ndim > 1 and not name.removesuffix(".weight").endswith(schedule.no_decay or ("\0",))
+            (matrices if decays else others).append(weight)
+    groups = [{"params": matrices, "weight_decay": schedule.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=schedule.lr, betas=schedule.betas, eps=schedule.eps, fused=True)

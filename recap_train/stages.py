@@ -11,7 +11,7 @@ from recap_train.recipes import Recipe
 from recap_train.start import Start
 
 if TYPE_CHECKING:
-    from recap_train.clip import Run
+    from recap_train.run import Run
 
 ALL = "all"
 PER = 256  # base learning rates are per so many samples

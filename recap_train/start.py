@@ -7,6 +7,7 @@ size, never loaded (CLIPA hands its parameters over in the same way).
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from recap_train.weights import CONFIG, WEIGHTS
 from recap_train.words import save_tokenizer, vocabulary
 
 if TYPE_CHECKING:
-    from recap_train.clip import Run
+    from recap_train.captions import Captions
+    from recap_train.run import Run
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
@@ -78,12 +80,12 @@ class Start:
         return {path.name: digest_file(path) for path in files}
 
 
-def write_tokenizer(run: Run, captions: list[tuple[str, str]], text: dict[str, Any]) -> list[str]:
+def write_tokenizer(run: Run, captions: Iterable[Captions], text: dict[str, Any]) -> list[str]:
     """Write the tokenizer's files into the run's folder, so that the artifact needs nothing else.
 
     Args:
         run: The run; one that starts from an artifact takes its tokenizer, unless it names another.
-        captions: Pairs of captions, of which a word tokenizer is made.
+        captions: Captions of which a word tokenizer is made.
         text: The model's text_cfg; its vocab_size becomes that of a word tokenizer.
 
     Returns:
@@ -96,7 +98,7 @@ def write_tokenizer(run: Run, captions: list[tuple[str, str]], text: dict[str, A
         text["vocab_size"] = read_json(start.folder / CONFIG)["model_cfg"]["text_cfg"]["vocab_size"]
         return _copied(start.folder, run.out)
     if kind == "words":
-        tokens = vocabulary((caption for pair in captions for caption in pair), text["vocab_size"])
+        tokens = vocabulary((text for one in captions for text in one.texts()), text["vocab_size"])
         text["vocab_size"] = len(tokens)
         return save_tokenizer(run.out, tokens, text["context_length"])
     return _of_transformers(str(start.tokenizer or text["hf_tokenizer_name"]), run.out, text)

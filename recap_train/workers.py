@@ -11,11 +11,11 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from recap_eval.errors import DataError
-from recap_train.loader import Batch, Feed
+from recap_train.loader import Batch, Batches
 from recap_train.plan import WINDOW
 
 AHEAD = 4  # batches that a thread prepares ahead of the step
@@ -57,6 +57,17 @@ class Part:
         """Return the first and last position, exclusive, of this process in the batch of `size` from `start`."""
         return start + size * self.rank // self.world, start + size * (self.rank + 1) // self.world
 
+    def batch(self, feed: Batches, start: int, size: int) -> Batch:
+        """Make this process's part of the batch of `size` from `start`; it may be empty where others have theirs.
+
+        Raises:
+            DataError: None of its samples can be read, and nobody else has any.
+        """
+        made = feed.batch(*self.of(start, size))
+        if self.world == 1 and not len(made.pixels):
+            raise DataError(f"No image of samples {start}-{start + size} can be read.", "Check the shards.")
+        return made
+
 
 def default_workers(device: str) -> int:
     """Return how many workers a device is fed by: none beside a CPU, which has no core to spare; else up to eight."""
@@ -69,7 +80,7 @@ ALL = Part()
 
 
 def batches(
-    feed: Feed, starts: range, part: Part = ALL, workers: int = 0, prefetch: int = 2, pin: bool = False
+    feed: Batches, starts: range, part: Part = ALL, workers: int = 0, prefetch: int = 2, pin: bool = False
 ) -> Iterator[Batch]:
     """Yield the batches that begin at `starts`, or one process's part of them, prepared ahead of their use.
 
@@ -85,12 +96,12 @@ def batches(
         DataError: What went wrong in a worker, or a worker was killed.
     """
     if workers:
-        return _from_processes(_Steps(replace(feed, memory=feed.memory // workers), starts, part), workers, prefetch, pin)
+        return _from_processes(_Steps(feed.for_worker(workers), starts, part), workers, prefetch, pin)
     made = _from_thread(feed, starts, part)
     return (batch.pin_memory() for batch in made) if pin else made
 
 
-def _from_thread(feed: Feed, starts: range, part: Part) -> Iterator[Batch]:
+def _from_thread(feed: Batches, starts: range, part: Part) -> Iterator[Batch]:
     ready: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=AHEAD)
     stopped = threading.Event()
 
@@ -106,7 +117,7 @@ def _from_thread(feed: Feed, starts: range, part: Part) -> Iterator[Batch]:
             for start in starts:
                 if stopped.is_set():
                     return
-                hand_over(feed.batch(*part.of(start, starts.step)))
+                hand_over(part.batch(feed, start, starts.step))
             hand_over(None)
         except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
             hand_over(error)
@@ -135,7 +146,7 @@ class _Failure:
 class _Steps:
     """Batches by their number, as torch's loader takes a data set."""
 
-    feed: Feed
+    feed: Batches
     starts: range
     part: Part
 
@@ -144,7 +155,7 @@ class _Steps:
 
     def __getitem__(self, number: int) -> Batch | _Failure:
         try:
-            return self.feed.batch(*self.part.of(self.starts[number], self.starts.step))
+            return self.part.batch(self.feed, self.starts[number], self.starts.step)
         except DataError as error:
             return _Failure(error.what, error.hint)
 

@@ -18,6 +18,7 @@ from recap_eval.files import canonical_json
 
 MEMORY = "digests.sqlite"  # in the cache folder
 READERS = 8  # threads that read and digest: both leave Python's lock
+SHARE = 8  # images that a thread takes at a time
 CHUNK = 4096  # images digested between two commits to the memory
 
 
@@ -57,7 +58,8 @@ class Digests:
         ):
             for start in range(0, len(unread), CHUNK):
                 part = unread[start : start + CHUNK]
-                found = dict(zip([stamp for stamp, _ in part], pool.map(_digest, [item for _, item in part]), strict=True))
+                shares = pool.map(_digest_all, [part[first : first + SHARE] for first in range(0, len(part), SHARE)])
+                found = dict(pair for share in shares for pair in share)
                 self._known |= found
                 self._remember(found)
                 bar.update(len(part))
@@ -96,6 +98,10 @@ def _connect(path: Path) -> sqlite3.Connection:
     memory = sqlite3.connect(path, timeout=10)
     memory.execute("CREATE TABLE IF NOT EXISTS digests (stamp TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID")
     return memory
+
+
+def _digest_all(share: list[tuple[str, ImageItem]]) -> list[tuple[str, str]]:
+    return [(stamp, _digest(item)) for stamp, item in share]
 
 
 def _digest(item: ImageItem) -> str:

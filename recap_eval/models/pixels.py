@@ -39,6 +39,9 @@ def naming(where: str) -> Iterator[None]:
         ) from error
 
 
+JPEG, PLAIN = b"\xff\xd8", ("YCbCr", "Gray")  # colour spaces that PIL and libjpeg-turbo turn into RGB alike
+
+
 def decode_image(payload: bytes, where: str, box: Box | None = None) -> Image:
     """Decode an image to RGB, or the part of it in `box`.
 
@@ -106,39 +109,70 @@ class TransformPixels:
 
         self._steps, self._fast = steps, fast
         self._mean, self._std = (torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std))
+        self._room = torch.empty(0)
 
     def load(self, payload: bytes, where: str, box: Box | None = None) -> torch.Tensor:
         """Return one image as (3, H, W) bytes; see `Pixels.load`."""
         import numpy as np
         import torch
 
-        image = decode_image(payload, where, box)
         if self._fast is not None:
-            return _resized_fast(image, self._fast)
-        return torch.from_numpy(np.array(self._steps(image))).permute(2, 0, 1)
+            return _resized_fast(_decode_fast(payload, where, box), self._fast)
+        image = decode_image(payload, where, box)
+        return torch.from_numpy(np.array(self._steps(image))).permute(2, 0, 1).contiguous()
 
     def batch(self, images: Sequence[torch.Tensor], device: str) -> torch.Tensor:
-        """Return (B, 3, H, W) normalised floats: x / 255, minus the mean, by the deviation, as ToTensor and Normalize do."""
+        """Return (B, 3, H, W) normalised floats: x / 255, minus the mean, by the deviation, as ToTensor and Normalize do.
+
+        On a CPU they stand until the next batch is made.
+        """
         import torch
 
-        pixels = torch.stack([image.permute(1, 2, 0) for image in images])  # plain copies: images lie channels last
+        pixels = torch.stack(list(images))
         if device == "cpu":
-            values = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
+            values = self._room_for(pixels).copy_(pixels).div_(255)
         else:
-            values = pixels.pin_memory().to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+            moved = pixels.pin_memory().to(device, non_blocking=True)
+            values = moved.to(memory_format=torch.channels_last).float().div_(255)
         return values.sub_(self._mean.to(device)).div_(self._std.to(device))
 
+    def _room_for(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return memory for floats that earlier batches have used: touching it anew costs more than the arithmetic."""
+        import torch
 
-def _resized_fast(image: Image, spec: FastSpec) -> torch.Tensor:
+        if self._room.shape[1:] != pixels.shape[1:] or len(self._room) < len(pixels):
+            self._room = torch.empty(pixels.shape)
+        return self._room[: len(pixels)]
+
+
+def _decode_fast(payload: bytes, where: str, box: Box | None) -> torch.Tensor:
+    """Return an image as (3 or 4, H, W) bytes, channels last; an ordinary JPEG by libjpeg-turbo itself, to the same values.
+
+    Raises:
+        DataError: It is not a whole image.
+    """
+    import torch
+    from simplejpeg import decode_jpeg, decode_jpeg_header
+
+    if box is None and payload.startswith(JPEG):
+        try:
+            if decode_jpeg_header(payload)[2] in PLAIN:
+                return torch.from_numpy(decode_jpeg(payload, "RGBX")).permute(2, 0, 1)
+        except ValueError:
+            pass  # damaged, or of a rare kind: PIL tells
+    return _planes(decode_image(payload, where, box))
+
+
+def _resized_fast(planes: torch.Tensor, spec: FastSpec) -> torch.Tensor:
     """Resize (and crop) in integers: (3, H, W) bytes."""
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import functional
 
     how = InterpolationMode.BICUBIC if spec.bicubic else InterpolationMode.BILINEAR
     size = list(spec.size) if spec.squash else [spec.size[0]]  # one number: the shortest side
-    resized = functional.resize(_planes(image), size, interpolation=how, antialias=True)
+    resized = functional.resize(planes, size, interpolation=how, antialias=True)
     whole: torch.Tensor = resized if spec.squash else functional.center_crop(resized, list(spec.size))
-    return whole[:3]
+    return whole[:3].contiguous()
 
 
 def _planes(image: Image) -> torch.Tensor:

@@ -19,7 +19,11 @@ TRAIN_DEFAULTS: dict[str, Any] = {
     "weight_decay": 0.2,
     "crop_min_area": 0.4,
 }
-TRAIN_FURTHER = {"lr_per_256", "samples_seen", "warmup_samples", "eps", "no_decay"}  # what a recipe may say besides
+# What a recipe may say besides, and what holds where it does not. A recipe that is silent about them keeps the digest that it
+# had before they existed.
+TRAIN_OPTIONS: dict[str, Any] = {"eps": 1e-8, "grad_clip": None, "lr_schedule": "cosine", "no_decay": []}
+TRAIN_FURTHER = {"lr_per_256", "samples_seen", "warmup_samples"} | TRAIN_OPTIONS.keys()
+LR_SCHEDULES = ("cosine", "constant")
 STAGE_SETTINGS = {"image_size", "samples_seen", "warmup_samples", "batch_size", "lr_per_256"}
 TOKENIZERS = ("words", "open_clip", "hf")
 UNSTATED = "default (unstated)"
@@ -152,6 +156,8 @@ def _check(path: Path, tokenizer: str, train: dict[str, Any], stages: dict[str, 
     known = TRAIN_DEFAULTS.keys() | TRAIN_FURTHER
     if unknown := sorted(train.keys() - known):
         raise unknown_name("training setting", unknown[0], known, ", ".join(sorted(known)))
+    if (shape := train.get("lr_schedule", "cosine")) not in LR_SCHEDULES:
+        raise unknown_name("lr_schedule", str(shape), LR_SCHEDULES, ", ".join(LR_SCHEDULES))
     for stage, settings in stages.items():
         if odd := sorted(STAGE_SETTINGS ^ settings.keys()):
             raise UserError(

@@ -18,7 +18,7 @@ from recap_eval.errors import DataError, UserError
 from recap_eval.models import activation
 from recap_eval.models.base import Loading
 from recap_eval.models.loading import load, resolve_precision
-from recap_eval.models.pixels import decode_image, from_torchvision
+from recap_eval.models.pixels import _decode_fast, decode_image, from_torchvision
 
 TEXTS = ["A RED circle!", "a blue square beside a small green star", "", "a ring " * 120]
 WORDS = [*"abcdefghijklmnopqrstuvwxyz", "red", "circle", "blue", "square", "beside", "small", "green", "star", "ring"]
@@ -76,6 +76,19 @@ def _pink(height, width):
     f = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     f[0, 0] = 1
     return 1 / f
+
+
+@pytest.mark.parametrize("size", [(641, 479), (33, 17), (8, 8)])
+@pytest.mark.parametrize(
+    "mode, options", [("RGB", {}), ("RGB", {"subsampling": 0}), ("RGB", {"progressive": True}), ("L", {}), ("CMYK", {})]
+)
+def test_the_fast_way_decodes_jpegs_to_the_same_values(mode, options, size):
+    """libjpeg-turbo by itself and through PIL: resizing alone tells the two ways apart."""
+    noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).convert(mode).save(buffer, "JPEG", quality=85, **options)
+    fast, exact = _decode_fast(buffer.getvalue(), "x", None), decode_image(buffer.getvalue(), "x")
+    assert np.array_equal(fast[:3].permute(1, 2, 0).numpy(), np.asarray(exact))
 
 
 def test_fast_pixels_refuse_a_jpeg_that_is_cut_short(pictures):
