@@ -3,8 +3,8 @@
     python -m benchmarks.train_clip                 all rounds, about fifteen minutes on two cores; needs the machine alone
     python -m benchmarks.train_clip --steps 20 --rounds 1 --no-peer
 
-ViT of 64 px (patch 8, 4 layers, width 128) and a text tower of 64 tokens (4 layers, width 128), 8 M parameters, batch 256, bf16,
-6,400 JPEGs of 256 px in 16 shards whose KEY.txt is a caption of 49 words, the recaptions' length in the paper, so that hardly
+ViT of 64 px (patch 8, 4 layers, width 128) and a text tower of 64 tokens (4 layers, width 128), 8 M parameters, batch 256,
+bf16, 6,400 JPEGs of 256 px in 16 shards whose KEY.txt is a caption of 49 words, the recaptions' length in the paper, so that hardly
 any padding is left to trim: both trainers do the same work. The limit is our own step (forward, backward, AdamW) on batches
 that lie in memory. Samples a second of wall time over all steps, the cases in turn, medians of the rounds.
 
@@ -32,10 +32,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.clip_eval import photo
+from benchmarks.clip_eval import SENTENCE, photo
 
 SHARDS, IN_SHARD, BATCH, WARM = 16, 400, 256, 3
-WORDS = "a man riding his red bike down the street next to some parked cars and trees while it rains".split()
 MODEL = {
     "embed_dim": 128,
     "vision_cfg": {"image_size": 64, "layers": 4, "width": 128, "head_width": 32, "patch_size": 8},
@@ -64,7 +63,7 @@ def write_shards(folder: Path) -> None:
         with tarfile.open(folder / f"{shard:05d}.tar", "w") as tar:
             for row in range(IN_SHARD):
                 number = shard * IN_SHARD + row
-                short, long = (" ".join(rng.choice(WORDS, n)) for n in (10, 49))
+                short, long = (" ".join(rng.choice(SENTENCE.split(), n)) for n in (10, 49))
                 parts = {".jpg": photos[number % 200], ".txt": long.encode(), ".json": json.dumps({"alt": short}).encode()}
                 for suffix, payload in parts.items():
                     info = tarfile.TarInfo(f"{number:09d}{suffix}")

@@ -7,20 +7,19 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recap_eval import __version__
-from recap_eval.console import add_common, as_path, main_guard, positive
-from recap_train.engine import Engine, duration
+from recap_eval.console import main_guard
+from recap_train import options
+from recap_train.engine import Engine
 
-EXAMPLES = """examples:
-  recap-train clip --data scenes --model scenes-tiny --p-original 0.5 --samples-seen 60000 --out runs/p0.5
-  recap-train clip --data shards --model ViT-B-16 --caption-preset recap-datacomp --p-original 0.8 \\
-      --samples-seen 2560000 --out runs/b16
-
-  torchrun --nproc-per-node 8 -m recap_train.cli clip --parallel fsdp …   (batches are shared by the processes)
-
-p is the probability of the ORIGINAL caption; 1 - p that of the recaption. Stopped by Ctrl-C or SIGTERM, the same command
-goes on where it stopped. The finished model is measured with `recap-eval clip`, unless --no-eval."""
+if TYPE_CHECKING:
+    from recap_train.evals import Evals
+    from recap_train.mixing import Mix
+    from recap_train.recipes import Recipe
+    from recap_train.run import Run
+    from recap_train.workers import Loading
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,87 +30,26 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"recap {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    clip = commands.add_parser(
-        "clip", help="train CLIP on mixed captions", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    need = clip.add_argument_group("what to train")
-    need.add_argument("--data", type=as_path, required=True, help="folder of image-text shards (*.tar), or of scenes")
-    need.add_argument("--model", required=True, help="recipe (scenes-tiny), recipe.json, or an open_clip config (ViT-B-16)")
-    need.add_argument("--p-original", type=float, required=True, metavar="P", help="probability of the original caption, 0-1")
-    need.add_argument("--samples-seen", type=positive, required=True, metavar="N", help="samples to see in all")
-    need.add_argument("--out", type=as_path, required=True, metavar="DIR", help="folder of the finished model")
-    need.add_argument("--seed", type=int, default=0, help="of weights, order, coins and crops (default 0)")
-    need.add_argument("--name", help="what tables call it (default: made of recipe, p and seed)")
-    need.add_argument(
-        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the device has it"
-    )
-    need.add_argument("--skip-bad", action="store_true", help="leave out unreadable images, counted, instead of stopping")
-    roles = clip.add_argument_group("which caption is which (scenes say it themselves)")
-    roles.add_argument("--caption-preset", metavar="NAME", help="recap-datacomp, datacomp or scenes")
-    roles.add_argument("--original-key", metavar="KEY", help="txt or json:FIELD")
-    roles.add_argument("--recaption-key", metavar="KEY", help="txt or json:FIELD")
-    _add_engine_options(clip)
-    after = clip.add_argument_group("measuring it afterwards")
-    after.add_argument("--no-eval", action="store_true", help="do not measure the finished model")
-    after.add_argument("--leaderboards", type=as_path, default=Path("leaderboards"), metavar="DIR", help="where results go")
-    after.add_argument("--reports", type=as_path, default=Path("reports"), metavar="DIR", help="where the report goes")
-    add_common(clip)
-    clip.set_defaults(run=run_clip)
+    options.add_clip(commands).set_defaults(run=run_clip)
+    options.add_prepare(commands).set_defaults(run=run_prepare)
+    options.add_list(commands).set_defaults(run=run_list)
     return parser
 
 
-def _add_engine_options(clip: argparse.ArgumentParser) -> None:
-    """Add the options of recap_train.engine.Engine."""
-    group = clip.add_argument_group("how the machine trains (docs/training.md)")
-    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
-    group.add_argument("--parallel", choices=("ddp", "fsdp"), default="ddp", help="how torchrun's processes share the work")
-    group.add_argument("--micro-batch", type=positive, metavar="N", help="hold N samples at a time; the loss stays the batch's")
-    group.add_argument("--grad-checkpointing", action="store_true", help="less memory, a third more work")
-    group.add_argument("--compile", action="store_true", help="compile the transformer blocks; pays on a GPU or in long runs")
-    group.add_argument("--tf32", action="store_true", help="on a GPU: fp32 products in TF32")
-    group.add_argument("--image-size", type=positive, metavar="PIXELS", help="train at another size than the model's")
-    group.add_argument("--mask-images", type=float, default=0.0, metavar="SHARE", help="leave out this share of the patches")
-    group.add_argument("--ema", type=float, metavar="DECAY", help="also average the weights, such as 0.9999, into OUT/ema")
-    group.add_argument(
-        "--save-every", type=duration, default=60.0, metavar="TIME", help="checkpoint: 90s, 10m, 2h (default 60s)"
-    )
-    group.add_argument("--keep-every", type=positive, metavar="SAMPLES", help="keep a checkpoint each time so many were seen")
-    group.add_argument("--tensorboard", action="store_true", help="write OUT/tensorboard, if TensorBoard is installed")
-    group.add_argument("--peak-tflops", type=float, metavar="N", help="of one device, for the MFU, where it is not known")
-
-
-def _engine(args: argparse.Namespace) -> Engine:
-    return Engine(
-        args.device, args.parallel, args.micro_batch, args.mask_images, args.ema, args.grad_checkpointing, args.compile,
-        args.tf32, args.save_every, args.keep_every, args.tensorboard, args.peak_tflops,
-    )  # fmt: skip
-
-
 def run_clip(args: argparse.Namespace) -> int:
-    """Train a CLIP model and measure it."""
-    from recap_eval.data.shards import resolve_roles
-    from recap_eval.errors import UserError
-    from recap_train.mixing import Mix
-
-    mix, engine = Mix(args.p_original), _engine(args)
-    named = resolve_roles(args.caption_preset, args.original_key, args.recaption_key)
+    """Train a CLIP model, stage by stage, and measure it; or tell what that would be."""
+    runs = _runs(args)
+    if args.dry_run:
+        return _dry_run(args, runs)
     from recap_train import clip
-    from recap_train.parallel import choose_device, is_main
-    from recap_train.recipes import load_recipe
+    from recap_train.parallel import is_main
     from recap_train.signals import Stopped
-    from recap_train.towers import at_image_size
+    from recap_train.stages import chain, changed_constants
 
-    recipe = at_image_size(load_recipe(args.model), args.image_size)
-    roles = named or clip.declared_roles(args.data)
-    precision = _precision(args.precision, choose_device(engine.device))
-    name = args.name or f"{recipe.name}-p{args.p_original:g}-s{args.seed}"
-    if not name.strip():
-        raise UserError("--name is empty.", "Give a name, or leave it out.")
-    run = clip.Run(
-        args.data, recipe, mix, args.samples_seen, args.seed, args.out, name, roles, precision, args.skip_bad, engine
-    )  # fmt: skip
+    for sentence in [f"{run.recipe.name}: {said}" for run in runs for said in changed_constants(run.recipe)]:
+        print(sentence, file=sys.stderr)
     try:
-        artifact, known = clip.train(run)
+        artifact, known = clip.train(chain(runs))
     except Stopped as stop:
         if is_main():
             print(f"{args.out}: {stop}; the same command goes on from there.", file=sys.stderr)
@@ -122,18 +60,108 @@ def run_clip(args: argparse.Namespace) -> int:
     return 0 if args.no_eval else _evaluate(args)
 
 
-def _tell(args: argparse.Namespace, name: str, made: dict[str, object], run: dict[str, object], known: bool) -> None:
-    if args.json:
-        print(json.dumps({"artifact": str(args.out), "name": name, "trained_before": known, "made": made, "run": run}))
-        return
-    if known:
-        print(f"{args.out}: {name} is trained already; nothing to do.")
-        return
-    print(
-        f"{args.out}: {name}, {made['samples_seen']} samples in {run['seconds']} s ({run['samples_per_second']}/s, "
-        f"{float(str(run['data_wait_share'])):.1%} of it waiting for data), "
-        f"{float(str(made['realised_original'])):.1%} shown with their original caption."
-    )
+def _runs(args: argparse.Namespace) -> list[Run]:
+    """Return what is asked for, a run a stage.
+
+    Raises:
+        UserError: Something that is needed is not said, or two things that are said do not go together.
+    """
+    from recap_eval.errors import UserError
+
+    if not args.dry_run and (lacking := [name for name in ("data", "out") if getattr(args, name) is None]):
+        raise UserError(f"--{lacking[0]} is needed to train.", "Give it, or look at the run first with --dry-run.")
+    if args.name is not None and not args.name.strip():
+        raise UserError("--name is empty.", "Give a name, or leave it out.")
+    roles, engine, loading, evals = _roles(args), _engine(args), _loading(args), _evals(args)
+    mix, recipes = _mix(args, roles), _recipes(args)
+    from recap_train.join import CaptionSource
+    from recap_train.parallel import choose_device
+    from recap_train.run import Run
+    from recap_train.stages import samples_of
+    from recap_train.start import Start
+
+    captions = CaptionSource(args.captions, args.join_on, args.max_unjoined) if args.captions else None
+    precision, start = _precision(args.precision, choose_device(engine.device)), Start(args.init, None, args.tokenizer)
+    return [
+        Run(
+            args.data, one, mix, samples_of(one, args.samples_seen), args.seed, args.out or Path("OUT"),
+            _name(args, one, mix, last=one is recipes[-1]), roles, precision, args.skip_bad, engine, loading, captions, start,
+            evals,
+        )
+        for one in recipes
+    ]  # fmt: skip
+
+
+def _roles(args: argparse.Namespace) -> dict[str, str]:
+    from recap_eval.data.shards import resolve_roles
+    from recap_train.training_data import declared_roles
+
+    named = resolve_roles(args.caption_preset, args.original_key, args.recaption_key)
+    return named or (declared_roles(args.data) if args.data else {})
+
+
+def _mix(args: argparse.Namespace, roles: dict[str, str]) -> Mix:
+    from recap_train.captions import recaption_roles
+    from recap_train.mixing import Mix
+
+    recaptions = max(1, len(recaption_roles(roles)))
+    return Mix(args.p_original, args.mix, recaptions, args.recaption_turns, args.recaption_weights, args.caption_dropout)
+
+
+def _recipes(args: argparse.Namespace) -> list[Recipe]:
+    """Return the recipe of each stage to run, with what the user changes in it."""
+    from recap_eval.errors import UserError
+    from recap_train.recipes import at_image_size, load_recipe
+    from recap_train.stages import Changes, choose_stages, resolve
+
+    recipe = load_recipe(args.recipe)
+    changes = Changes(args.samples_seen, args.batch_size, args.lr, args.warmup_samples)
+    recipes = resolve(recipe, choose_stages(recipe, args.stage), changes)
+    if args.image_size and len(recipes) > 1:
+        raise UserError("--image-size is of one stage, and this runs several.", "Name one: --stage 1, then --stage 2.")
+    return [at_image_size(one, args.image_size) for one in recipes]
+
+
+def _name(args: argparse.Namespace, recipe: Recipe, mix: Mix, last: bool) -> str:
+    if not args.name:
+        return f"{recipe.name}-{mix.label}-s{args.seed}"
+    return str(args.name) if last else f"{args.name}-stage{recipe.stage}"
+
+
+def _engine(args: argparse.Namespace) -> Engine:
+    return Engine(
+        args.device, args.parallel, args.micro_batch, args.mask_images, args.ema, args.grad_checkpointing, args.compile,
+        args.tf32, args.save_every, args.keep_every, args.tensorboard, args.peak_tflops,
+    )  # fmt: skip
+
+
+def _loading(args: argparse.Namespace) -> Loading:
+    from recap_eval.errors import UserError
+    from recap_train.parallel import choose_device
+    from recap_train.workers import Loading, default_workers
+
+    if not 0 <= args.max_bad <= 1:
+        raise UserError(f"--max-bad {args.max_bad} is not a share.", "It must lie in [0, 1]; 0.01 is one in a hundred.")
+    workers = default_workers(choose_device(args.device)) if args.workers is None else args.workers
+    return Loading(workers, args.prefetch, args.shuffle_window, args.max_bad)
+
+
+def _evals(args: argparse.Namespace) -> Evals | None:
+    from recap_eval.errors import UserError
+    from recap_train.evals import Evals
+
+    if args.eval_every is None:
+        if args.eval_tasks or args.eval_data or args.keep_evals:
+            raise UserError("It is not said how often to measure on the way.", "Say it: --eval-every SAMPLES")
+        return None
+    return Evals(args.eval_every, args.eval_tasks, args.eval_data or _scenes(args), args.keep_evals)
+
+
+def _scenes(args: argparse.Namespace) -> Path | None:
+    """Return the training data's folder if it holds scenes to measure on, too."""
+    from recap_eval.data.scenes.locate import missing
+
+    return args.data if isinstance(args.data, Path) and not missing(args.data) else None
 
 
 def _precision(choice: str, device: str) -> str:
@@ -147,14 +175,72 @@ def _precision(choice: str, device: str) -> str:
     return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
 
 
+def _dry_run(args: argparse.Namespace, runs: list[Run]) -> int:
+    from recap_train.dry_run import collect
+    from recap_train.dry_run_text import render
+    from recap_train.estimate import Assumptions
+    from recap_train.stages import places
+
+    precision = "fp32" if args.precision == "fp32" else "bf16"
+    assumed = Assumptions(args.gpu, args.gpus, args.assume_mfu, args.gpu_price, precision)
+    facts = collect(places(runs), assumed, args.data)
+    print(json.dumps(facts) if args.json else render(facts))
+    return 0
+
+
+def run_prepare(args: argparse.Namespace) -> int:
+    """Prepare a data set."""
+    from recap_train.prepare import Preparation, prepare
+
+    manifest, known = prepare(Preparation(args.data, args.size, args.out, args.workers, args.skip_bad))
+    facts = {"prepared": str(args.out), "made_before": known}
+    facts |= {name: manifest[name] for name in ("n", "size", "bad", "seconds")}
+    if args.json:
+        print(json.dumps(facts))
+        return 0
+    bad = f", {manifest['bad']} unreadable ones left out" if manifest["bad"] else ""
+    how = "prepared already" if known else f"in {manifest['seconds']} s"
+    print(f"{args.out}: {manifest['n']} images of {manifest['size']} px{bad}, {how}.")
+    print(f"Train from it: recap-train clip --data {args.out} …")
+    return 0
+
+
+def run_list(args: argparse.Namespace) -> int:
+    """List the recipes."""
+    from recap_train.listing import describe_recipes, render_recipes
+
+    rows = describe_recipes()
+    print(json.dumps(rows) if args.json else render_recipes(rows))
+    return 0
+
+
+def _tell(args: argparse.Namespace, name: str, made: dict[str, object], run: dict[str, object], known: bool) -> None:
+    from recap_train.clip import own_samples
+
+    if args.json:
+        print(json.dumps({"artifact": str(args.out), "name": name, "trained_before": known, "made": made, "run": run}))
+        return
+    if known:
+        print(f"{args.out}: {name} is trained already; nothing to do.")
+        return
+    print(
+        f"{args.out}: {name}, {own_samples(made)} samples in {run['seconds']} s ({run['samples_per_second']}/s, "
+        f"{float(str(run['data_wait_share'])):.1%} of it waiting for data), {_shown(made)}."
+    )
+
+
+def _shown(made: dict[str, object]) -> str:
+    if "concatenated_captions" in made:
+        return f"{made['concatenated_captions']} shown with both captions"
+    return f"{float(str(made['realised_original'])):.1%} shown with their original caption"
+
+
 def _evaluate(args: argparse.Namespace) -> int:
     """Measure the artifact by the command a person would type, so that a failure there cannot cost the training."""
-    from recap_eval.data.scenes.locate import missing
     from recap_train.parallel import alone_environment
 
     words = ["clip", "--model", str(args.out), "--out", str(args.leaderboards), "--reports", str(args.reports)]
-    if not missing(args.data):
-        words += ["--data", str(args.data)]
+    words += ["--data", str(scenes)] if (scenes := _scenes(args)) else []
     words += ["--json"] if args.json else []
     command = [sys.executable, "-m", "recap_eval.cli", *words]
     code = subprocess.run(command, check=False, env=alone_environment()).returncode

@@ -6,13 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recap_train.captions import Captions
 from recap_train.estimate import Assumptions, activation_bytes, count_flops, count_parameters, duration, memory, meta_model
-from recap_train.mixing import Mix, MixCount
+from recap_train.mixing import Choices, Mix, MixCount
 from recap_train.recipes import UNSTATED, Recipe
 
 if TYPE_CHECKING:
-    from recap_train.clip import Run
-    from recap_train.loop import Schedule
+    from recap_train.run import Run
+    from recap_train.schedule import Schedule
 
 FIRST = 4  # samples shown
 FIXED = (  # of this trainer and in no recipe
@@ -66,35 +67,36 @@ def constants(recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def data_facts(run: Run) -> dict[str, Any]:
-    """Return what the data holds, and the first samples with the captions that the coins choose in two epochs."""
-    from recap_train.clip import plan_of, read_training_data
+    """Return what the data holds, and the first samples with the captions that are drawn in two epochs."""
+    from recap_train.training_data import plan_of, read_training_data, some_captions
 
-    samples, captions, fingerprint = read_training_data(run)
-    plan = plan_of(samples, run.mix, run.seed)
-    index = plan.visit(0, min(FIRST, len(samples))).index
+    data = read_training_data(run)
+    plan = plan_of(run, data)
+    seen = plan.visit(0, min(FIRST, len(data)))
+    drawn = [run.mix.draw(seen.keys, epoch, run.seed) for epoch in (0, 1)]
     shown = []
-    for place in index:
-        key = plan.keys[place : place + 1]
-        epochs = [_shown(captions[place], bool(run.mix.coins(key, epoch, run.seed)[0]), run.mix) for epoch in (0, 1)]
-        shown.append({"key": samples[place].key, "epochs": epochs})
-    empty = {
-        role: sum(not pair[number].strip() for pair in captions) / len(captions)
-        for number, role in enumerate(("original", "recaption"))
-    }
-    shards = len({sample.tar for sample in samples})
+    for row, index in enumerate(seen.index.tolist()):
+        captions = data.captions_at(index)
+        epochs = [_shown(captions, choices.take([row]), run.mix) for choices in drawn]
+        shown.append({"key": data.name(index), "epochs": epochs})
+    looked_at = list(some_captions(data))
+    empty = {"original": sum(not one.original.strip() for one in looked_at) / len(looked_at)}
+    empty |= {"recaption": sum(not any(text.strip() for text in one.recaptions) for one in looked_at) / len(looked_at)}
+    sizes = data.sizes()
     return {
-        "folder": str(run.data), "shards": shards, "samples": len(samples), "empty": empty, "fingerprint": fingerprint,
-        "first": shown,
+        "folder": str(run.data), "shards": None if sizes is None else len(sizes), "samples": len(data), "empty": empty,
+        "fingerprint": data.fingerprint, "first": shown,
     }  # fmt: skip
 
 
-def _shown(pair: tuple[str, str], original: bool, mix: Mix) -> dict[str, str]:
+def _shown(captions: Captions, choices: Choices, mix: Mix) -> dict[str, str]:
     count = MixCount()
-    text = count.choose(pair, original, mix.pure)
-    return {"kind": "original" if count.original else "recaption" if count.recaption else "empty", "caption": text}
+    (text,) = mix.show([captions], choices, count)
+    kinds = {"original": count.original, "recaption": count.recaption, "both": count.concatenated, "dropped": count.dropped}
+    return {"kind": next((kind for kind, number in kinds.items() if number), "empty"), "caption": text}
 
 
-def collect(runs: list[Run], assumed: Assumptions, data: Path | None) -> dict[str, Any]:
+def collect(runs: list[Run], assumed: Assumptions, data: Path | str | None) -> dict[str, Any]:
     """Return everything a dry run says.
 
     Args:

@@ -15,15 +15,18 @@ def render(facts: dict[str, Any]) -> str:
 
 
 def _mix(facts: dict[str, Any]) -> str:
-    return f"Mix: {facts['mix']} (p = {facts['p_original']:g} is the probability of the ORIGINAL caption), seed {facts['seed']}"
+    p = facts["p_original"]
+    meant = "" if p is None else f" (p = {p:g} is the probability of the ORIGINAL caption)"
+    return f"Mix: {facts['mix']}{meant}, seed {facts['seed']}"
 
 
 def _data(data: dict[str, Any] | None) -> str:
     if data is None:
         return "Data: none named; with --data it is looked at, too."
     empty = ", ".join(f"{share:.1%} of the {role}s empty" for role, share in data["empty"].items())
+    shards = "" if data["shards"] is None else f"{data['shards']} shards, "
     lines = [
-        f"Data: {data['folder']}: {data['shards']} shards, {data['samples']} samples, {empty}",
+        f"Data: {data['folder']}: {shards}{data['samples']} samples, {empty}",
         "First samples in their order:",
     ]
     for sample in data["first"]:

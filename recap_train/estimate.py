@@ -5,18 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.errors import UserError, unknown_name
-from recap_eval.files import read_json
+from recap_train.gpus import PEAKS, gpus
 
 if TYPE_CHECKING:
     import torch
 
     from recap_train.recipes import Recipe
 
-GPUS = Path(__file__).with_name("gpus.json")
 BACKWARD = 2  # a backward pass has twice the products of its forward pass
 
 
@@ -50,11 +48,6 @@ class Assumptions:
         if not 0 < self.mfu <= 1:
             raise UserError(f"--assume-mfu {self.mfu:g} is no share of the peak.", "It must lie in (0, 1]; 0.4 is usual.")
         return known[self.gpu]
-
-
-def gpus() -> dict[str, dict[str, Any]]:
-    """Return peak and memory by name of GPU."""
-    return dict(read_json(GPUS)["gpus"])
 
 
 def meta_model(recipe: Recipe) -> Any:
@@ -154,7 +147,7 @@ def memory(parameters: dict[str, int], per_sample: int, batch_size: int, assumed
 def duration(flops: dict[str, int], samples: int, assumed: Assumptions) -> dict[str, float]:
     """Estimate a stage's hours and cost: three forward passes' worth of products a sample, at the assumed share of the peak."""
     work = (1 + BACKWARD) * sum(flops.values()) * samples
-    speed = assumed.facts()["tflops"] * 1e12 * assumed.mfu * assumed.gpus
+    speed = assumed.facts()[PEAKS[assumed.precision]] * 1e12 * assumed.mfu * assumed.gpus
     hours = work / speed / 3600
     found = {
         "flops": float(work),

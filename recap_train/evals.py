@@ -7,7 +7,6 @@ trained past. What is measured is noted beside the artifact, so that a resumed r
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -23,15 +22,17 @@ from recap_eval.console import warn
 from recap_eval.errors import DataError
 from recap_eval.files import digest_json, read_json, write_json
 from recap_eval.provenance import run_record
+from recap_train.parallel import alone_environment
 from recap_train.weights import WEIGHTS, write_weights
 
 if TYPE_CHECKING:
-    from recap_train.loop import Progress, Schedule
+    from recap_train.ledger import Ledger
+    from recap_train.loop import Loop, Progress
+    from recap_train.states import State
 
 FOLDER, DONE = "evals", "evaluated.json"
 POLL = 0.2  # seconds between looks at a measurement that runs
 PATIENCE = 10.0  # seconds that a measurement has to end when it is asked to
-LAUNCHER = ("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_", "TORCHELASTIC_")
 
 
 @dataclass(frozen=True)
@@ -51,55 +52,49 @@ class Evals:
     keep: bool = False
 
 
-def alone() -> dict[str, str]:
-    """Return the environment of a process that is no rank of ours: what torchrun sets is left out."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(LAUNCHER)}
-
-
 @dataclass
 class InTraining:
-    """Measures where it is due; the hook that `Loop.after_step` takes.
+    """Measures where it is due; one of `Loop.hooks`.
 
     Args:
         evals: What to measure, and when.
         out: The run's folder.
         name: The run's name.
         files: Config and tokenizer in the run's folder.
-        model: The model that is trained.
-        schedule: Steps and batch.
-        describe: Samples seen and progress to how the weights were made.
+        loop: The run.
+        describe: Samples seen and the ledger of all processes to how the weights were made.
     """
 
     evals: Evals
     out: Path
     name: str
     files: list[str]
-    model: Any
-    schedule: Schedule
-    describe: Callable[[int, Progress], dict[str, Any]]
+    loop: Loop
+    describe: Callable[[int, Ledger], dict[str, Any]]
 
     def __call__(self, progress: Progress, stop_wished: Callable[[], bool]) -> None:
-        """Measure the weights if a measurement is due at this step and was not made; note its metrics in the log."""
-        seen = progress.step * self.schedule.batch_size
+        """Measure the weights if a measurement is due at this step and was not made; note its metrics in the log.
+
+        All processes come here; the first one measures, and the others wait for it.
+        """
+        seen, world = progress.step * self.loop.schedule.batch_size, self.loop.world
         if not self._due(progress.step):
             return
-        made = self.describe(seen, progress)
-        made |= {"identity": digest_json([made["identity"], seen]), "samples_total": self._total}
+        made = self.describe(seen, self.loop.whole_ledger(progress))
+        made |= {"identity": digest_json([made["identity"], seen]), "samples_total": self.loop.seen}
         folder = self.out / FOLDER / f"samples-{seen}"
         metrics = self._known(folder, made["identity"])
-        if metrics is None:
-            metrics = self._measure(folder, made, progress, stop_wished)
+        if world.total(metrics is None)[0]:
+            weights = self.loop.spread.weights()
+            metrics = self._measure(folder, made, weights, progress, stop_wished) if world.main else None
+            world.wait()
         if metrics is not None and not any("eval" in entry and entry["samples"] == seen for entry in progress.log):
             progress.log.append({"step": progress.step, "samples": seen, "eval": metrics})
 
-    @property
-    def _total(self) -> int:
-        return self.schedule.steps * self.schedule.batch_size
-
     def _due(self, step: int) -> bool:
         """True at the first step behind a multiple of `every`; not at the end, where the finished model is measured."""
-        size, every = self.schedule.batch_size, self.evals.every
-        return step < self.schedule.steps and step * size // every > (step - 1) * size // every
+        size, every = self.loop.schedule.batch_size, self.evals.every
+        return step < self.loop.schedule.steps and step * size // every > (step - 1) * size // every
 
     def _known(self, folder: Path, identity: str) -> dict[str, float] | None:
         try:
@@ -109,10 +104,10 @@ class InTraining:
         return dict(note["metrics"]) if note["identity"] == identity else None
 
     def _measure(
-        self, folder: Path, made: dict[str, Any], progress: Progress, stop_wished: Callable[[], bool]
+        self, folder: Path, made: dict[str, Any], weights: State, progress: Progress, stop_wished: Callable[[], bool]
     ) -> dict[str, float] | None:
         try:
-            self._write(folder, made, progress)
+            self._write(folder, made, weights, progress)
             metrics = self._run(folder, stop_wished)
         except (DataError, OSError) as error:
             warn(f"no measurement after {made['samples_seen']} samples: {error}. The training goes on.")
@@ -123,11 +118,11 @@ class InTraining:
             (folder / WEIGHTS).unlink(missing_ok=True)
         return metrics
 
-    def _write(self, folder: Path, made: dict[str, Any], progress: Progress) -> None:
+    def _write(self, folder: Path, made: dict[str, Any], weights: State, progress: Progress) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in self.files:
             shutil.copyfile(self.out / name, folder / name)
-        write_weights(self.model, folder)
+        write_weights(folder, weights)
         name = f"{self.name}@{made['samples_seen']}"
         write_artifact(folder, "clip", name, [*self.files, WEIGHTS], made, run_record(progress.seconds))
 
@@ -140,7 +135,7 @@ class InTraining:
         with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as errors:
             command = [sys.executable, "-m", "recap_eval.cli", *words]
             # a session of its own, so that Ctrl-C asks us and not it
-            process = subprocess.Popen(command, stdout=told, stderr=errors, env=alone(), start_new_session=True)
+            process = subprocess.Popen(command, stdout=told, stderr=errors, env=alone_environment(), start_new_session=True)
             if not _ended(process, stop_wished):
                 return None
             return self._read(process.returncode, told, errors, words)

@@ -16,9 +16,9 @@ from recap_eval.console import progress_bar
 from recap_eval.errors import DataError
 from recap_eval.files import write_text
 from recap_train import checkpoint
-from recap_train.loader import Batch, Ledger
+from recap_train.ledger import Ledger
+from recap_train.loader import Batch
 from recap_train.meter import Meter
-from recap_train.mixing import MixCount
 from recap_train.parallel import World, local
 from recap_train.schedule import Schedule, make_optimizer
 from recap_train.signals import Stopped, Wishes, stop_signals
@@ -41,14 +41,14 @@ class Progress:
         ledger: What was seen in them; among several processes, each has its own part, and a checkpoint the whole.
         seconds: Wall time spent in them, over all sessions.
         waited: Part of that spent waiting for data.
-        log: One entry every LOG_EVERY steps.
+        log: One entry every LOG_EVERY steps, and one a measurement on the way.
     """
 
     step: int = 0
     ledger: Ledger = field(default_factory=Ledger)
     seconds: float = 0.0
     waited: float = 0.0
-    log: list[dict[str, float]] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
 
 
 Hook = Callable[[Progress, Callable[[], bool]], None]
@@ -89,6 +89,7 @@ class Loop:
             whether it is asked to stop. They may add to the log; the time they take is no training time. A run that was
             killed calls them again for the steps since its last checkpoint.
         name_of: Sample keys to names that a user knows, for messages.
+        max_bad: Largest share of samples that may be left out, see `Ledger.check`.
     """
 
     spread: Spread
@@ -103,10 +104,16 @@ class Loop:
     board: Callable[[int], Any] | None = None
     hooks: tuple[Hook, ...] = ()
     name_of: Callable[[np.ndarray], list[str]] = lambda keys: [f"{int(key):016x}" for key in keys]
+    max_bad: float = 1.0
 
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.spread.module, self.schedule)
         self._writer: Any = None
+
+    @property
+    def seen(self) -> int:
+        """Samples that the whole run sees."""
+        return self.schedule.steps * self.schedule.batch_size
 
     def run(self) -> Progress:
         """Train to the end, going on where an earlier call stopped.
@@ -129,7 +136,7 @@ class Loop:
 
     def _steps(self, progress: Progress, batches: Iterator[Batch], wishes: Wishes) -> None:
         schedule = self.schedule
-        total, done = schedule.steps * schedule.batch_size, progress.step * schedule.batch_size
+        total, done = self.seen, progress.step * schedule.batch_size
         hidden = {"disable": True} if not self.world.main else {}
         if progress.step:
             self._call_hooks(progress, wishes)
@@ -204,6 +211,7 @@ class Loop:
     def _count(self, progress: Progress, batch: Batch, seconds: float, waited: float) -> None:
         progress.step += 1
         progress.ledger.add(batch.ledger)
+        progress.ledger.check(self.max_bad)
         progress.seconds, progress.waited = progress.seconds + seconds, progress.waited + waited
         self.meter.add(self.schedule.batch_size, seconds, waited)
 
@@ -214,6 +222,7 @@ class Loop:
         entry = {"step": progress.step, "samples": progress.step * self.schedule.batch_size, "loss": loss}
         entry |= {"lr": self.schedule.lr_at(progress.step - 1), "seconds": round(progress.seconds, 2)}
         entry |= self.objective.facts() | self.meter.read()
+        entry |= {"failed": progress.ledger.failed} if progress.ledger.failed else {}
         progress.log.append(entry)
         shown = {"loss": f"{loss:.3f}", "wait": f"{entry['data_wait_share']:.0%}", "GiB": f"{entry['peak_memory_gib']:.1f}"}
         bar.set_postfix(shown | ({"mfu": f"{entry['mfu']:.1%}"} if "mfu" in entry else {}))
@@ -238,9 +247,7 @@ class Loop:
     def _save(self, progress: Progress) -> Ledger:
         """Save; returns the ledger of all processes."""
         begun = time.perf_counter()
-        ledger = Ledger()
-        for part in self.world.collect(progress.ledger):
-            ledger.add(part)
+        ledger = self.whole_ledger(progress)
         state = {"format": checkpoint.FORMAT, "identity": self.identity, "model": self.spread.weights()}
         state |= {"optimizer": self.spread.optimizer(self.optimizer)}
         state |= {"average": self.average.weights()} if self.average else {}
@@ -250,6 +257,13 @@ class Loop:
                 checkpoint.keep(self.folder, progress.step * self.schedule.batch_size)
             self._write_log(progress)
         progress.seconds += time.perf_counter() - begun
+        return ledger
+
+    def whole_ledger(self, progress: Progress) -> Ledger:
+        """Return the ledger of all processes; all must call it."""
+        ledger = Ledger()
+        for part in self.world.collect(progress.ledger):
+            ledger.add(part)
         return ledger
 
     def _try_save(self, progress: Progress) -> None:
@@ -268,5 +282,5 @@ class Loop:
             self.average.load(state["average"])
         self.spread.load_weights(state["model"])
         kept = state["progress"]
-        ledger = Ledger(MixCount(**kept["ledger"]["mix"]), kept["ledger"]["bad"]) if self.world.main else Ledger()
+        ledger = Ledger.restored(kept["ledger"]) if self.world.main else Ledger()
         return Progress(kept["step"], ledger, kept["seconds"], kept["waited"], kept["log"])

@@ -11,30 +11,6 @@ from typing import Any
 from recap_eval.errors import UserError
 from recap_train.parallel import World
 
-# Dense peaks in 10^12 operations a second, (bf16, fp32 without TF32), from NVIDIA's data sheets of each card (figures "with
-# sparsity" halved). The first name that the device's name contains counts.
-PEAK_TFLOPS = {
-    "B200": (2250.0, 75.0),
-    "GH200": (989.4, 66.9),
-    "H200": (989.4, 66.9),
-    "H100 PCIe": (756.0, 51.2),
-    "H100 NVL": (835.5, 60.0),
-    "H100": (989.4, 66.9),
-    "A100": (312.0, 19.5),
-    "L40S": (362.1, 91.6),
-    "L4": (121.0, 30.3),
-    "A10G": (70.0, 35.0),
-    "A10": (125.0, 31.2),
-    "RTX 4090": (165.2, 82.6),
-    "RTX 3090": (71.0, 35.6),
-}
-
-
-def peak_of(name: str, precision: str) -> float | None:
-    """Return a device's peak in 10^12 operations a second, or None if it is not in the table."""
-    found = next((peaks for known, peaks in PEAK_TFLOPS.items() if known in name), None)
-    return found and found[0 if precision == "bf16" else 1]
-
 
 def peak_memory_gib(world: World) -> float:
     """Return the most memory in use so far: the allocator's on a GPU, else the process's resident set."""

@@ -16,8 +16,8 @@ import numpy as np
 
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_file, digest_json, read_json
-from recap_train.captions import Captions
 from recap_train.batch_crops import crop, crop_boxes
+from recap_train.captions import Captions
 from recap_train.crops import Crop
 from recap_train.ledger import Ledger
 from recap_train.loader import MEMORY, Batch

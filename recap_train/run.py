@@ -109,7 +109,12 @@ def identity_of(run: Run, data: str, window: int | None = None) -> str:
         window: Samples shuffled together, where the set is larger than that.
     """
     parts = [run.recipe.digest, run.mix.p_original, run.samples_seen, run.seed, run.roles, run.precision, data]
-    later = {"engine": run.engine.identity(), "mix": run.mix.settings, "window": window, "start": _start(run.start, data, window)}
+    later = {
+        "engine": run.engine.identity(),
+        "mix": run.mix.settings,
+        "window": window,
+        "start": _start(run.start, data, window),
+    }
     said = {name: value for name, value in later.items() if value}
     return digest_json([*parts, said] if said else parts)
 

@@ -6,18 +6,15 @@ This file defines modules, so torch is imported at its top; it is itself importe
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch  # noqa: TID253
 
-from recap_eval.errors import UserError
 from recap_eval.models.text import encode_text_trimmed, is_trimmable, text_tower
 from recap_train.engine import Engine
 from recap_train.parallel import World
-from recap_train.recipes import Recipe
 
 TEXT_CHUNKS = 4  # alt-texts of 5 tokens and recaptions of 40 share a batch
 
@@ -141,40 +138,3 @@ def prepare(model: Any, preprocess: dict[str, Any], form: Form, engine: Engine) 
 def masked_share(model: Any, engine: Engine) -> float:
     """Return the share of the patches to mask: the engine's, else what the model's config says."""
     return engine.mask_images or float(getattr(model.visual.patch_dropout, "prob", 0.0))
-
-
-def at_image_size(recipe: Recipe, size: int | None) -> Recipe:
-    """Return the recipe for images of another size; its position embedding is made for that size.
-
-    Raises:
-        UserError: The size is no multiple of the patch size.
-    """
-    if size is None or size == recipe.image_size:
-        return recipe
-    patch = recipe.model_cfg["vision_cfg"].get("patch_size", 16)
-    if size % patch:
-        near = max(patch, round(size / patch) * patch)
-        raise UserError(f"--image-size {size} is no multiple of the patch size {patch}.", f"The nearest is {near}.")
-    config = copy.deepcopy(recipe.model_cfg)
-    config["vision_cfg"]["image_size"] = size
-    return replace(recipe, model_cfg=config)
-
-
-def fit_positions(state: dict[str, Any], model: Any) -> dict[str, Any]:
-    """Return weights that were trained at another image size so that `model` can load them.
-
-    A fixed (sine and cosine) position embedding is the model's own, computed for its size; a learned one is interpolated
-    by open_clip.
-
-    Args:
-        state: Weights under open_clip's names.
-        model: The open_clip model that is to load them.
-    """
-    from open_clip.model import resize_pos_embed
-
-    fitted, name = dict(state), "visual.positional_embedding"
-    own = model.visual.positional_embedding
-    if not own.requires_grad:
-        fitted[name] = own.detach().clone()
-    resize_pos_embed(fitted, model)
-    return fitted

@@ -1,10 +1,12 @@
-"""The data of a run: its shards found and indexed, its captions checked before anything is spent, its fingerprint."""
+"""The data of a run: its samples found, its captions checked before anything is spent, its fingerprint."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -16,45 +18,169 @@ from recap_eval.data.scenes.write import MANIFEST, ROLES, check_manifest
 from recap_eval.data.shard_places import find_shards
 from recap_eval.data.shard_set import ShardSet, open_shards
 from recap_eval.data.shards import stated_digests
-from recap_eval.errors import DataError, UserError
-from recap_eval.files import digest_json
-from recap_train.loader import MEMORY, CaptionReader, Roles
+from recap_eval.errors import DataError
+from recap_eval.files import digest_json, read_json
+from recap_eval.hashrand import text_key
+from recap_train.captions import Captions, Roles, SampleTexts, Texts, check_roles, parquet_columns, read_captions
+from recap_train.crops import Crop
+from recap_train.join import Joined, read_joined
+from recap_train.loader import MEMORY, Batches, CaptionReader, Feed
+from recap_train.plan import KeyTable, Plan
+from recap_train.prepared import MANIFEST as PREPARED
+from recap_train.prepared import Prepared, PreparedFeed, TokenTable, is_prepared, open_prepared
+
+if TYPE_CHECKING:
+    from recap_train.run import Run
 
 SMALL = 100_000  # samples of which all texts are read, and remembered, at the start
 LOOKED_AT = 1000  # samples of a larger set whose captions are looked at, at even distances
+VOCABULARY = 1_000_000  # captions that a word tokenizer is made of, at most
 LONG = 20_000  # samples that take long enough to read for a progress bar
 TOLD = 5  # problems that are told one by one
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """What is trained on.
+class TrainingData(Protocol):
+    """What is trained on: numbered samples, their captions, and what makes batches of them."""
 
-    Args:
-        shards: The samples.
-        captions: Their captions.
-        fingerprint: Digest of what they are; see `read_training_data`.
-    """
+    @property
+    def fingerprint(self) -> str:
+        """Digest of images and captions, in order."""
+
+    @property
+    def source(self) -> str:
+        """The fingerprint of the shards that a prepared set was made of; else the same."""
+
+    def __len__(self) -> int: ...
+
+    def keys(self) -> KeyTable:
+        """Return the 64-bit keys of all samples."""
+
+    def sizes(self) -> np.ndarray | None:
+        """Return (S,) samples in each shard, if they lie in shards."""
+
+    def name(self, index: int) -> str:
+        """Return a sample's key as text."""
+
+    def captions_at(self, index: int) -> Captions:
+        """Return a sample's captions; empty ones if it lacks one, which `skip_bad` leaves out when it comes."""
+
+    def ledger(self) -> dict[str, Any]:
+        """Return what the set itself lacks: shards lost, samples there twice."""
+
+    def feed(self, run: Run, plan: Plan, tokenizer: Any) -> Batches:
+        """Return what makes the run's batches."""
+
+
+@dataclass(frozen=True)
+class ShardData:
+    """Samples of shards; see `TrainingData`."""
 
     shards: ShardSet
     captions: CaptionReader
     fingerprint: str
+    lacking: Captions
 
     @property
-    def small(self) -> bool:
-        """True if the set is small enough to be remembered from epoch to epoch."""
-        return len(self.shards) <= SMALL
+    def source(self) -> str:
+        """The same: they are the shards themselves."""
+        return self.fingerprint
 
-    def some_captions(self, most: int = 1_000_000) -> Iterator[tuple[str, str]]:
-        """Yield the captions of all samples, or of `most` at even distances."""
-        return (self.captions_or_empty(index) for index in spread(len(self.shards), most))
+    def __len__(self) -> int:
+        return len(self.shards)
 
-    def captions_or_empty(self, index: int) -> tuple[str, str]:
-        """Return a sample's captions; empty ones of a sample that lacks one, which `skip_bad` leaves out when it comes."""
+    def keys(self) -> KeyTable:
+        """Return the keys, read from the indexes when asked for."""
+        return self.shards.keys
+
+    def sizes(self) -> np.ndarray:
+        """Return (S,) samples in each shard."""
+        return self.shards.sizes
+
+    def name(self, index: int) -> str:
+        """Return a sample's key as text."""
+        return self.shards.sample(index).key
+
+    def captions_at(self, index: int) -> Captions:
+        """Return a sample's captions, empty ones if it lacks one."""
         try:
             return self.captions.of(index)
         except DataError:
-            return "", ""
+            return self.lacking
+
+    def ledger(self) -> dict[str, Any]:
+        """Return what the shards lack."""
+        return self.shards.ledger()
+
+    def feed(self, run: Run, plan: Plan, tokenizer: Any) -> Batches:
+        """Return what makes the run's batches; a large set is not remembered from epoch to epoch."""
+        memory = MEMORY if len(self) <= SMALL else 0
+        return Feed(self.captions, plan, tokenizer, crop_of(run), run.skip_bad, memory)
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A prepared set; see `TrainingData`."""
+
+    prepared: Prepared
+    captions: list[Captions]
+    fingerprint: str
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.prepared)
+
+    def keys(self) -> KeyTable:
+        """Return the keys."""
+        return np.array([text_key(key) for key in self.prepared.keys], dtype=np.uint64)
+
+    def sizes(self) -> None:
+        """Return None: it lies in one piece."""
+        return
+
+    def name(self, index: int) -> str:
+        """Return a sample's key as text."""
+        return self.prepared.keys[index]
+
+    def captions_at(self, index: int) -> Captions:
+        """Return a sample's captions."""
+        return self.captions[index]
+
+    def ledger(self) -> dict[str, Any]:
+        """Return what was left out when it was prepared."""
+        bad = int(self.prepared.manifest.get("bad", 0))
+        return {"samples": len(self), "lost": [f"{bad} unreadable images when it was prepared"] if bad else [], "duplicates": 0}
+
+    def feed(self, run: Run, plan: Plan, tokenizer: Any) -> Batches:
+        """Return what makes the run's batches."""
+        return PreparedFeed(self.prepared, self.captions, plan, TokenTable(tokenizer), crop_of(run))
+
+
+def crop_of(run: Run) -> Crop:
+    """Return how the run's images become squares."""
+    return Crop(run.recipe.image_size, run.recipe.train["crop_min_area"], run.recipe.interpolation)
+
+
+def plan_of(run: Run, data: TrainingData) -> Plan:
+    """Return what is seen when."""
+    return Plan(data.keys(), run.mix, run.seed, data.sizes(), run.loading.window)
+
+
+def some_captions(data: TrainingData) -> Iterator[Captions]:
+    """Yield the captions of all samples, or of many at even distances."""
+    return (data.captions_at(index) for index in spread(len(data), VOCABULARY))
+
+
+def first_samples(data: TrainingData, n: int = 3) -> list[tuple[str, Captions]]:
+    """Return keys and captions of the first samples."""
+    return [(data.name(index), data.captions_at(index)) for index in range(min(n, len(data)))]
+
+
+def names_of(data: TrainingData, keys: np.ndarray) -> list[str]:
+    """Return the names of samples by their 64-bit keys; of a large set, the keys themselves."""
+    if len(data) > SMALL:
+        return [f"{int(key):016x}" for key in keys]
+    place = {int(key): index for index, key in enumerate(data.keys()[np.arange(len(data))])}
+    return [data.name(place[int(key)]) for key in keys]
 
 
 def spread(n: int, most: int) -> list[int]:
@@ -63,7 +189,9 @@ def spread(n: int, most: int) -> list[int]:
 
 
 def declared_roles(data: Path | str) -> dict[str, str]:
-    """Return the roles that a folder of scenes declares itself; none for other shards, whose roles the user names."""
+    """Return the roles that scenes, or a set prepared of them, declare; none for other data, whose roles the user names."""
+    if isinstance(data, Path) and is_prepared(data):
+        return dict(read_json(data / PREPARED)["roles"])
     return dict(ROLES) if _is_scenes(data) else {}
 
 
@@ -71,33 +199,38 @@ def _is_scenes(data: Path | str) -> bool:
     return isinstance(data, Path) and (scenes_folder(data) / MANIFEST).is_file()
 
 
-def read_training_data(data: Path | str, roles: dict[str, str], skip_bad: bool, max_bad: float = 0.01) -> TrainingData:
-    """Find and index the shards, and see that the samples have the captions that the roles name.
+def read_training_data(run: Run) -> TrainingData:
+    """Find the samples, and see that they have the captions that the roles name.
 
     The fingerprint of up to SMALL samples is over keys, stated image digests and captions, however they are cut into shards. Of
     a larger set it is over the shards' digests (keys, sizes of the images, KEY.txt and KEY.json), in order.
 
-    Args:
-        data: A folder of shards or of scenes (whose training split is then taken), or a pattern of files or URLs.
-        roles: Which member is the original caption and which the recaption.
-        skip_bad: Leave out what is damaged, counted, instead of stopping.
-        max_bad: Largest share of the samples that may be left out so.
-
     Raises:
         UserError: A role is not named.
-        DataError: Shards are unreadable, or samples lack the member that a role names.
+        DataError: Shards are unreadable, samples lack the member that a role names, or captions cannot be joined.
     """
-    for role in ("original", "recaption"):
-        if role not in roles:
-            raise UserError(
-                f"Which member holds the {role} is not named.",
-                f"Name it: --{role}-key txt|json:FIELD, or use --caption-preset.",
-            )
-    shards = _open(data, skip_bad)
-    _check_lost(shards, max_bad)
-    memory = MEMORY if len(shards) <= SMALL else 0
-    captions = CaptionReader(shards, Roles(roles["original"], roles["recaption"]), memory)
-    return TrainingData(shards, captions, _look_through(shards, captions, max_bad if skip_bad else 0.0))
+    check_roles(run.roles, run.captions is not None)
+    if isinstance(run.data, Path) and is_prepared(run.data):
+        prepared = open_prepared(run.data)
+        captions = read_captions(prepared, run.roles, _joined(run, prepared))
+        source = fingerprint(prepared.keys, prepared.digests, [one.texts() for one in captions])
+        return PreparedData(prepared, captions, prepared.fingerprint(source), source)
+    shards = _open(run.data, run.skip_bad)
+    _check_lost(shards, run.loading.max_bad)
+    joined = _joined(run, SampleTexts(shards))
+    reader = CaptionReader(shards, Roles(run.roles, joined), MEMORY if len(shards) <= SMALL else 0)
+    lacking = Captions("", ("",) * run.mix.recaptions)
+    made_of = _look_through(shards, reader, lacking, run.loading.max_bad if run.skip_bad else 0.0)
+    return ShardData(shards, reader, _with_joined(made_of, shards, joined), lacking)
+
+
+def _joined(run: Run, texts: Texts) -> Joined | None:
+    return read_joined(texts, run.captions, parquet_columns(run.roles))
+
+
+def _with_joined(made_of: str, shards: ShardSet, joined: Joined | None) -> str:
+    """Return the fingerprint of a large set with what was joined to it; a small one's captions are in it already."""
+    return made_of if joined is None or len(shards) <= SMALL else digest_json([made_of, joined.path.stem])
 
 
 def _open(data: Path | str, skip_bad: bool) -> ShardSet:
@@ -112,7 +245,7 @@ def _open(data: Path | str, skip_bad: bool) -> ShardSet:
 def _check_lost(shards: ShardSet, max_bad: float) -> None:
     """Tell what is left out, and stop if that is too much; a shard of unknown size counts as a mean one."""
     problems, mean = shards.facts.problems, len(shards) / max(1, int(np.count_nonzero(shards.sizes)))
-    for problem in problems[:TOLD]:
+    for problem in islice(problems, TOLD):
         warn(problem.line())
     if len(problems) > TOLD:
         warn(f"and {len(problems) - TOLD} more; all stand in the artifact's ledger")
@@ -126,31 +259,29 @@ def _check_lost(shards: ShardSet, max_bad: float) -> None:
         )
 
 
-def _look_through(shards: ShardSet, captions: CaptionReader, may_lack: float) -> str:
+def _look_through(shards: ShardSet, reader: CaptionReader, lacks: Captions, may_lack: float) -> str:
     """Read the captions of all samples, or of some of a large set, and return the fingerprint."""
-    looked = spread(len(shards), len(shards) if len(shards) <= SMALL else LOOKED_AT)
+    small = len(shards) <= SMALL
+    looked = spread(len(shards), len(shards) if small else LOOKED_AT)
     keys, digests, contents, lacking = [], [], [], []
     with progress_bar(len(looked), "reading captions", "sample", disable=len(looked) < LONG) as bar:
         for index in looked:
             sample = shards.sample(index)
             try:
-                contents.append(captions.of(index, sample))
+                contents.append(reader.of(index, sample).texts())
             except DataError:
                 lacking.append(sample.where)
-                contents.append(("", ""))
+                contents.append(lacks.texts())
             keys.append(sample.key)
-            digests += stated_digests([sample]) if len(shards) <= SMALL else [""]
+            digests += stated_digests([sample]) if small else [""]
             bar.update()
     if len(lacking) > may_lack * len(looked):
         raise DataError(
             f"{len(lacking)} of {len(looked)} samples lack a caption member, the first {lacking[0]}.",
-            f"Roles are {_roles(captions)}; name others with --original-key and --recaption-key.",
+            f"Roles are {reader.roles.roles}; name others with --original-key and --recaption-key.",
         )
-    if len(shards) <= SMALL:
-        return fingerprint(keys, digests, contents)
-    return digest_json(["shards", list(shards.facts.digests), shards.facts.dropped.tolist()])
-
-
-def _roles(captions: CaptionReader) -> dict[str, str]:
-    roles = captions.captions_of
-    return {"original": roles.original, "recaption": roles.recaption} if isinstance(roles, Roles) else {}
+    return (
+        fingerprint(keys, digests, contents)
+        if small
+        else digest_json(["shards", list(shards.facts.digests), shards.facts.dropped.tolist()])
+    )

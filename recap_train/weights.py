@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recap_eval.errors import UserError
 from recap_eval.files import replacing
 
+if TYPE_CHECKING:
+    from recap_train.states import State
+
 WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
 
 
-def write_weights(model: Any, folder: Path) -> None:
-    """Write a model's weights into a folder, as open_clip's local form has them."""
+def write_weights(folder: Path, state: State) -> None:
+    """Write whole weights into a folder, as open_clip's local form has them.
+
+    Args:
+        folder: Where to.
+        state: Weights by name, as `Spread.weights` gives them.
+    """
     from safetensors.torch import save
 
-    payload = save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+    payload = save({name.removeprefix("model."): tensor.contiguous() for name, tensor in state.items()})
     with replacing(folder / WEIGHTS) as part:
         part.write_bytes(payload)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,20 @@ def _sourced(recipe: Recipe, file: str, unstated: frozenset[str] = frozenset()) 
     for key in recipe.constants():
         recipe.sources[key] = UNSTATED if key in unstated else file
     return recipe
+
+
+def at_image_size(recipe: Recipe, size: int | None) -> Recipe:
+    """Return the recipe for images of another size; its position embedding is made for that size.
+
+    Raises:
+        UserError: The size is no multiple of the patch size.
+    """
+    if size is None or size == recipe.image_size:
+        return recipe
+    patch = recipe.model_cfg["vision_cfg"].get("patch_size", 16)
+    if size % patch:
+        near = max(patch, round(size / patch) * patch)
+        raise UserError(f"--image-size {size} is no multiple of the patch size {patch}.", f"The nearest is {near}.")
+    config = copy.deepcopy(recipe.model_cfg)
+    config["vision_cfg"]["image_size"] = size
+    return replace(recipe, model_cfg=config)

@@ -17,9 +17,9 @@ from recap_eval.data.shards import read_shards
 from recap_eval.errors import DataError, UserError
 from recap_eval.hashrand import Draws, text_key
 from recap_train import prepare as module
+from recap_train.batch_crops import CROP, central_boxes, crop, crop_boxes
 from recap_train.captions import Captions, SampleTexts
 from recap_train.clip import declared_roles, read_training_data, train
-from recap_train.batch_crops import CROP, central_boxes, crop, crop_boxes
 from recap_train.loader import Feed, _crop_box, random_crop
 from recap_train.mixing import Mix
 from recap_train.plan import Plan
