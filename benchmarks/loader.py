@@ -34,8 +34,9 @@ from recap_eval.data.shard_set import ShardSet, open_shards
 from recap_eval.data.shards import list_shards
 from recap_eval.hashrand import Draws
 from recap_eval.models.pixels import decode_image
+from recap_train.captions import Roles
 from recap_train.crops import Crop, load_crop
-from recap_train.loader import CaptionReader, Feed, Roles
+from recap_train.loader import CaptionReader, Feed
 from recap_train.mixing import Mix
 from recap_train.plan import Plan
 from recap_train.words import save_tokenizer, vocabulary
@@ -82,11 +83,14 @@ def word_tokenizer(folder: Path) -> Any:
     return open_clip.tokenizer.HFTokenizer(str(folder), context_length=128)
 
 
+ROLES = Roles({"original": "txt", "recaption": "json:re_caption"})
+
+
 def ours(shards: ShardSet, tokenize: Any, interpolation: str = "bicubic", workers: int = 0) -> Callable[[], int]:
     """Return one epoch of our feed; nothing is remembered from the epoch before."""
 
     def epoch() -> int:
-        reader = CaptionReader(shards, Roles("txt", "json:re_caption"), memory=0)
+        reader = CaptionReader(shards, ROLES, memory=0)
         plan = Plan(shards.keys, Mix(0.5), 0, shards.sizes)
         feed = Feed(reader, plan, tokenize, Crop(SIZE, 0.4, interpolation), False, memory=0)
         return sum(len(batch.tokens) for batch in batches(feed, range(0, len(shards), BATCH), workers=workers))
@@ -146,10 +150,11 @@ def _shuffled(samples: Iterator[dict[str, bytes]]) -> Iterator[dict[str, bytes]]
 def parts(shards: ShardSet, tokenize: Any) -> dict[str, Callable[[], int]]:
     """Return what the feed consists of, each over 1,280 samples."""
     n = 5 * BATCH
-    plan, crop, roles = Plan(shards.keys, Mix(0.5), 0, shards.sizes), Crop(SIZE, 0.4), Roles("txt", "json:re_caption")
-    samples = [shards.sample(int(index)) for index in plan.visit(0, n).index]
+    plan, crop = Plan(shards.keys, Mix(0.5), 0, shards.sizes), Crop(SIZE, 0.4)
+    order = plan.visit(0, n).index.tolist()
+    samples = [shards.sample(index) for index in order]
     payloads = [sample.read_image() for sample in samples]
-    pairs = [roles(sample) for sample in samples]
+    pairs = [ROLES.of(0, sample).texts() for sample in samples]
     texts = [pair[number % 2] for number, pair in enumerate(pairs)]
 
     def draft(payload: bytes) -> None:
@@ -162,7 +167,7 @@ def parts(shards: ShardSet, tokenize: Any) -> dict[str, Callable[[], int]]:
 
     return {
         "plan: order, coins, keys": lambda: sum(len(plan.visit(start, start + BATCH).index) for start in range(0, n, BATCH)),
-        "sample: name and texts from the tar": each(lambda row: roles(shards.sample(row)), plan.visit(0, n).index.tolist()),
+        "sample: name and texts from the tar": each(lambda row: ROLES.of(row, shards.sample(row)), order),
         "image bytes": each(lambda sample: sample.read_image(), samples),
         "JPEG decode, full": each(lambda payload: decode_image(payload, "x"), payloads),
         "JPEG decode, half (draft)": each(draft, payloads),

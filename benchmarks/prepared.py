@@ -22,10 +22,9 @@ import open_clip
 import torch
 from PIL import Image
 
-from recap_eval.data.shards import read_shards
-from recap_eval.hashrand import text_key
-from recap_train.captions import Captions, SampleTexts, read_captions
-from recap_train.loader import Batch, Feed
+from recap_train.captions import Captions, Roles, SampleTexts, read_captions
+from recap_train.crops import Crop
+from recap_train.loader import Batch, CaptionReader, Feed
 from recap_train.mixing import Mix
 from recap_train.plan import Plan
 from recap_train.prepare import Preparation, prepare
@@ -86,12 +85,12 @@ def main() -> None:
         before = time.process_time()
         manifest, _ = prepare(Preparation(root / "shards", STORED, root / "prepared", 2, False))
         once = (time.process_time() - before) / args.images * 1e3
-        samples, prepared = read_shards(root / "shards"), open_prepared(root / "prepared")
-        captions: list[Captions] = read_captions(SampleTexts(samples), ROLES)
-        plan = Plan(np.array([text_key(one.key) for one in samples], dtype=np.uint64), Mix(0.5), 0)
+        found, prepared = open_shards(list_shards(root / "shards")), open_prepared(root / "prepared")
+        captions: list[Captions] = read_captions(SampleTexts(found), ROLES)
+        plan = Plan(found.keys, Mix(0.5), 0, found.sizes)
         tokenize = open_clip.get_tokenizer("ViT-B-32")
-        feed = PreparedFeed(prepared, captions, plan, TokenTable(tokenize), SIZE, MIN_AREA)
-        shards = Feed(samples, captions, plan, tokenize, SIZE, MIN_AREA, False)
+        feed = PreparedFeed(prepared, captions, plan, TokenTable(tokenize), Crop(SIZE, MIN_AREA))
+        shards = Feed(CaptionReader(found, Roles(ROLES)), plan, tokenize, Crop(SIZE, MIN_AREA), False)
         epoch = args.images // BATCH * BATCH
         each = sum(facts["bytes"] for facts in manifest["files"].values()) / args.images
         print(f"{args.images} images, JPEG {SIDE} px -> {STORED} px -> {SIZE} px, batch {BATCH}, torch threads {args.threads}")

@@ -4,8 +4,8 @@
     python -m benchmarks.train_clip --steps 20 --rounds 1 --no-peer
 
 ViT of 64 px (patch 8, 4 layers, width 128) and a text tower of 64 tokens (4 layers, width 128), 8 M parameters, batch 256,
-bf16, 6,400 JPEGs of 256 px in 16 shards whose KEY.txt is a caption of 49 words, the recaptions' length in the paper, so that hardly
-any padding is left to trim: both trainers do the same work. The limit is our own step (forward, backward, AdamW) on batches
+bf16, 6,400 JPEGs of 256 px in 16 shards whose KEY.txt is a caption of 49 words, the recaptions' length in the paper, so that
+hardly any padding is left to trim: both trainers do the same work. The limit is our own step (forward, backward, AdamW) on batches
 that lie in memory. Samples a second of wall time over all steps, the cases in turn, medians of the rounds.
 
 open_clip's trainer wants webdataset <= 0.2.86: it runs in an environment of its own, made here, that borrows everything else.
@@ -92,11 +92,11 @@ def theirs(folder: Path, python: str, steps: int) -> float:
     shutil.rmtree(logs, ignore_errors=True)
     size = SHARDS * IN_SHARD
     epochs = max(1, steps * BATCH // size)
-    words = ["--train-data", f"{folder}/shards/{{00000..{SHARDS - 1:05d}}}.tar", "--dataset-type", "webdataset"]
-    words += ["--train-num-samples", str(size), "--model", "bench-tiny", "--precision", "amp_bf16", "--workers", "1"]
-    words += ["--batch-size", str(BATCH), "--epochs", str(epochs), "--logs", str(logs), "--name", "run", "--warmup", "5"]
-    words += ["--log-every-n-steps", "1", "--device", "cpu", "--save-frequency", "0", "--lr", "1e-3"]
-    done = subprocess.run([python, "-c", THEIRS, str(folder / "model"), *words], capture_output=True, text=True)
+    given = ["--train-data", f"{folder}/shards/{{00000..{SHARDS - 1:05d}}}.tar", "--dataset-type", "webdataset"]
+    given += ["--train-num-samples", str(size), "--model", "bench-tiny", "--precision", "amp_bf16", "--workers", "1"]
+    given += ["--batch-size", str(BATCH), "--epochs", str(epochs), "--logs", str(logs), "--name", "run", "--warmup", "5"]
+    given += ["--log-every-n-steps", "1", "--device", "cpu", "--save-frequency", "0", "--lr", "1e-3"]
+    done = subprocess.run([python, "-c", THEIRS, str(folder / "model"), *given], capture_output=True, text=True)
     found = [STAMP.match(line) for line in (done.stdout + done.stderr).splitlines()]
     times = [datetime.strptime(match[1], "%Y-%m-%d,%H:%M:%S").timestamp() for match in found if match]  # noqa: DTZ007
     if done.returncode or len(times) < WARM + 2:
@@ -104,15 +104,21 @@ def theirs(folder: Path, python: str, steps: int) -> float:
     return BATCH * (len(times) - 1 - WARM) / (times[-1] - times[WARM])
 
 
+def words(folder: Path, out: Path, steps: int, p: float = 0.0) -> list[str]:
+    """Return the command that trains on the shards' recaptions."""
+    given = ["clip", "--data", str(folder / "shards"), "--model", str(folder / "bench-tiny.json"), "--p-original", str(p)]
+    given += ["--original-key", "json:alt", "--recaption-key", "txt", "--samples-seen", str(steps * BATCH)]
+    return [*given, "--precision", "bf16", "--no-eval", "--json", "--out", str(out)]
+
+
 def ours(folder: Path, steps: int, p: float = 0.0) -> float:
     """Return samples a second of `recap-train clip`, over all its steps."""
     (folder / "bench-tiny.json").write_text(json.dumps(RECIPE))
     out = folder / "ours"
     shutil.rmtree(out, ignore_errors=True)
-    words = ["clip", "--data", str(folder / "shards"), "--model", str(folder / "bench-tiny.json"), "--p-original", str(p)]
-    words += ["--original-key", "json:alt", "--recaption-key", "txt", "--samples-seen", str(steps * BATCH)]
-    words += ["--precision", "bf16", "--no-eval", "--json", "--out", str(out)]
-    done = subprocess.run([sys.executable, "-m", "recap_train.cli", *words], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "recap_train.cli", *words(folder, out, steps, p)], capture_output=True, text=True
+    )
     if done.returncode:
         raise SystemExit(f"recap-train clip failed:\n{done.stderr[-3000:]}")
     found: float = json.loads(done.stdout.splitlines()[-1])["run"]["samples_per_second"]
@@ -121,8 +127,8 @@ def ours(folder: Path, steps: int, p: float = 0.0) -> float:
 
 def limit(folder: Path, steps: int) -> float:
     """Return samples a second of our own step on batches that lie in memory, in a process of its own."""
-    words = [sys.executable, "-m", "benchmarks.train_clip", "--limit-of", str(folder), "--steps", str(steps)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    again = [sys.executable, "-m", "benchmarks.train_clip", "--limit-of", str(folder), "--steps", str(steps)]
+    done = subprocess.run(again, capture_output=True, text=True, check=True)
     return float(done.stdout.splitlines()[-1])
 
 
@@ -130,11 +136,16 @@ def measure_limit(folder: Path, steps: int) -> float:
     """Take steps on eight batches that lie in memory, after some that do not count."""
     import torch
 
-    from recap_train import clip
+    from recap_train import cli, clip, training_data
     from recap_train.parallel import World
 
     (folder / "bench-tiny.json").write_text(json.dumps(RECIPE))
-    loop, batches = clip.in_memory(folder / "bench-tiny.json", folder / "shards", 8, World())
+    (run,) = cli._runs(cli.build_parser().parse_args(words(folder, folder / "limit", steps)))
+    data = training_data.read_training_data(run)
+    model, tokenizer, _ = clip.build_model(run, training_data.some_captions(data))
+    feed = data.feed(run, training_data.plan_of(run, data), tokenizer)
+    loop = clip.make_loop(run, model, feed, "limit", World())
+    batches = [feed.batch(number * BATCH, (number + 1) * BATCH) for number in range(8)]
     with clip.plain_attention():
         for step in range(WARM):
             loop._step(step, batches[step % 8])

@@ -65,9 +65,9 @@ def assert_two_line_error(done, code: int, *fragments: str) -> None:
 
 def make_run(world: Path, out: Path, p: float = 0.5, seed: int = 0, samples: int = 512, **other):
     """Describe a training run of a few steps."""
-    from recap_train.clip import Run
     from recap_train.mixing import Mix
     from recap_train.recipes import load_recipe
+    from recap_train.run import Run
     from recap_train.training_data import declared_roles
 
     facts = {"name": f"tiny-p{p:g}-s{seed}", "precision": "fp32", "skip_bad": False, "roles": declared_roles(world)}

@@ -3,15 +3,17 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from support import assert_two_line_error
 
 from recap_eval.data.shards import read_shards
+from recap_eval.hashrand import text_key
 from recap_train.cli import main
-from recap_train.clip import plan_of
 from recap_train.dry_run_text import plot
 from recap_train.estimate import Assumptions, activation_bytes, duration, memory
 from recap_train.mixing import Mix
+from recap_train.plan import Plan
 from recap_train.recipes import load_recipe
 from recap_train.stages import Changes, resolve
 
@@ -49,7 +51,7 @@ def test_the_first_samples_are_those_of_the_run(world, dry):
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     samples = read_shards(world / "train")
-    plan = plan_of(samples, Mix(0.5), 3)
+    plan = Plan(np.array([text_key(sample.key) for sample in samples], dtype=np.uint64), Mix(0.5), 3)
     first = facts["data"]["first"]
     assert [row["key"] for row in first] == [samples[place].key for place in plan.visit(0, 4).index]
     for epoch in (0, 1):

@@ -14,17 +14,18 @@ from recap_eval.artifact import find_artifact
 from recap_eval.errors import DataError, UserError
 from recap_eval.models.text import encode_text_trimmed
 from recap_train import clip
-from recap_train.clip import build_model, identity_of, make_loop, plain_attention, read_training_data, train
+from recap_train.clip import build_model, make_loop, plain_attention, train
 from recap_train.contrastive import Contrastive
 from recap_train.engine import Engine, duration
-from recap_train.loader import Feed
+from recap_train.gpus import peak_of
 from recap_train.masking import kept_patches
-from recap_train.meter import Meter, peak_of
+from recap_train.meter import Meter
 from recap_train.parallel import World
-from recap_train.plan import Plan
 from recap_train.recipes import TRAIN_DEFAULTS, load_recipe
+from recap_train.run import identity_of
 from recap_train.schedule import make_optimizer
 from recap_train.signals import Stopped
+from recap_train.training_data import plan_of, read_training_data, some_captions
 
 
 def weights(folder):
@@ -39,11 +40,10 @@ def same(one, two):
 
 def prepared(run):
     """A run's loop and feed, without training."""
-    samples, captions, _ = read_training_data(run)
-    net, tokenizer, _ = build_model(run, captions)
-    plan = Plan(clip._keys(samples), run.mix, run.seed)
-    feed = Feed(samples, captions, plan, tokenizer, run.recipe.image_size, run.recipe.train["crop_min_area"], run.skip_bad)
-    return make_loop(run, net, feed, run.schedule(), "x", World()), feed, net
+    data = read_training_data(run)
+    net, tokenizer, _ = build_model(run, some_captions(data))
+    feed = data.feed(run, plan_of(run, data), tokenizer)
+    return make_loop(run, net, feed, "x", World()), feed, net
 
 
 def test_at_its_defaults_it_is_the_plain_loop_bit_for_bit(world, tmp_path):
@@ -189,24 +189,25 @@ def test_another_image_size(world, tmp_path):
     """Position embeddings for another grid: a fixed one is the model's own, a learned one is interpolated by open_clip."""
     import open_clip
 
-    from recap_train.towers import at_image_size, fit_positions
+    from recap_train.recipes import at_image_size
+    from recap_train.weights import load_weights
 
     recipe = at_image_size(load_recipe("scenes-tiny"), 16)
     train(make_run(world, tmp_path / "small", samples=128, recipe=recipe))
     small = weights(tmp_path / "small")
     assert small["visual.positional_embedding"].shape == (5, 96)
     assert open_clip.create_model(f"local-dir:{tmp_path / 'small'}", require_pretrained=True).visual.image_size == (16, 16)
-    large, _, _ = build_model(make_run(world, tmp_path / "large"), [("a", "b")])
-    text = {name: value for name, value in large.state_dict().items() if not name.startswith("visual.")}
-    fitted = fit_positions(small | text, large)
-    large.load_state_dict(fitted)
-    assert torch.equal(fitted["visual.positional_embedding"][0], small["visual.positional_embedding"][0])
-    config = json.loads(json.dumps(load_recipe("scenes-tiny").model_cfg))
-    config["vision_cfg"]["pos_embed_type"] = "sin_cos_2d"
+    config = json.loads((tmp_path / "small" / "open_clip_config.json").read_text())["model_cfg"]
+    config["vision_cfg"]["image_size"] = 32
     config["text_cfg"].pop("hf_tokenizer_name")
+    large = open_clip.CLIP(**config)
+    load_weights(large, tmp_path / "small")
+    fitted = large.state_dict()["visual.positional_embedding"]
+    assert fitted.shape == (17, 96) and torch.equal(fitted[0], small["visual.positional_embedding"][0])
+    config["vision_cfg"]["pos_embed_type"] = "sin_cos_2d"
     fixed = open_clip.CLIP(**config)
     own = fixed.visual.positional_embedding.clone()
-    fixed.load_state_dict(fit_positions(small | text | {k: v for k, v in fixed.state_dict().items() if k in text}, fixed))
+    load_weights(fixed, tmp_path / "small")
     assert torch.equal(fixed.visual.positional_embedding, own)
     with pytest.raises(UserError, match="no multiple of the patch size 8"):
         at_image_size(load_recipe("scenes-tiny"), 30)

@@ -12,8 +12,9 @@ from test_clip import weights
 from recap_eval.artifact import find_artifact
 from recap_eval.results import read_results
 from recap_train.clip import train
-from recap_train.evals import Evals, InTraining, alone
-from recap_train.loop import Loop, Stopped
+from recap_train.evals import Evals, InTraining
+from recap_train.loop import Loop
+from recap_train.signals import Stopped
 
 SCORE = {"scenes-zeroshot/acc1": 0.25}
 
@@ -128,7 +129,9 @@ def test_a_process_is_ended_when_the_training_is_to_stop():
 
 
 def test_the_launchers_variables_are_not_handed_on(monkeypatch):
+    from recap_train.parallel import alone_environment
+
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID"):
         monkeypatch.setenv(name, "1")
-    assert not [name for name in alone() if name.startswith(("RANK", "WORLD", "MASTER", "TORCHELASTIC"))]
-    assert "PATH" in alone()
+    left = alone_environment()
+    assert not [name for name in left if name.startswith(("RANK", "WORLD", "MASTER", "TORCHELASTIC"))] and "PATH" in left

@@ -12,9 +12,10 @@ from recap_eval.artifact import find_artifact
 from recap_eval.data.shards import read_shards
 from recap_eval.errors import DataError, UserError
 from recap_train.captions import Captions, SampleTexts, check_roles, read_captions
-from recap_train.clip import read_training_data, train
+from recap_train.clip import train
 from recap_train.join import CaptionSource, join
 from recap_train.mixing import Mix
+from recap_train.training_data import read_training_data
 
 ROLES = {"original": "parquet:org_caption", "recaption": "parquet:re_caption"}
 N = 7
@@ -200,9 +201,9 @@ def test_training_takes_the_joined_captions_and_their_texts_make_its_data(world,
     source = CaptionSource(write(tmp_path / "c.parquet", scenes_rows(world)))
     run = make_run(world, tmp_path / "r", roles=ROLES, captions=source)
     data = read_training_data(run)
-    assert data.captions[5].recaptions == (f"about {data.keys[5]}",)
+    assert data.captions_at(5).recaptions == (f"about {data.name(5)}",)
     plain = read_training_data(make_run(world, tmp_path / "r"))
-    assert plain.captions[5].original == data.captions[5].original and plain.fingerprint != data.fingerprint
+    assert plain.captions_at(5).original == data.captions_at(5).original and plain.fingerprint != data.fingerprint
 
 
 def test_several_recaptions_and_concat_train_and_tell_what_was_shown(world, tmp_path):

@@ -12,13 +12,14 @@ from recap_eval.data.shard_set import open_shards
 from recap_eval.data.shards import list_shards
 from recap_eval.errors import DataError, UserError
 from recap_eval.hashrand import Draws, text_key
+from recap_train.captions import Roles
 from recap_train.crops import Crop, crop_region, jpeg_scale, load_crop, random_crop
-from recap_train.loader import CaptionReader, Feed, Memo, Roles
+from recap_train.loader import CaptionReader, Feed, Memo
 from recap_train.mixing import Mix
 from recap_train.plan import Plan
 from recap_train.workers import Part, batches
 
-SCENES = Roles("json:org_caption", "json:re_caption")
+SCENES = Roles({"original": "json:org_caption", "recaption": "json:re_caption"})
 
 
 def tokenize(texts):
@@ -99,11 +100,12 @@ def test_a_bad_image_is_left_out_and_counted(fresh_world):
 
 
 def test_a_missing_caption_is_an_error_or_counted(world):
-    roles = Roles("json:org_caption", "json:nothing")
+    roles = Roles({"original": "json:org_caption", "recaption": "json:nothing"})
     with pytest.raises(DataError, match=r"\.jpg has no json:nothing"):
         feed(world, roles=roles).batch(0, 4)
     with pytest.raises(DataError, match="No image of samples 0-4"):
-        feed(world, roles=roles, skip_bad=True).batch(0, 4)
+        Part().batch(feed(world, roles=roles, skip_bad=True), 0, 4)
+    assert len(Part(0, 2).batch(feed(world, roles=roles, skip_bad=True), 0, 4).tokens) == 0  # others may have theirs
 
 
 @pytest.mark.serial

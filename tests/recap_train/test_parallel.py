@@ -43,9 +43,10 @@ def spoilt(world, tmp_path_factory):
     """A world of whose first batch of eight the second half cannot be read, and three images of the others."""
     folder = shutil.copytree(world, tmp_path_factory.mktemp("spoilt") / "scenes")
     samples = read_shards(folder / "train")
-    from recap_train.clip import _keys
-    from recap_train.mixing import Mix
-    from recap_train.plan import Plan
+    from recap_train.training_data import plan_of, read_training_data
+
+    run = make_run(folder, folder)
+    order = plan_of(run, read_training_data(run)).visit(0, 96).index
 
     order = Plan(_keys(samples), Mix(0.5), 0).visit(0, 96).index
     for position in (4, 5, 6, 7, 9, 10, 22):
@@ -144,4 +145,4 @@ def test_a_batch_that_cannot_be_shared_is_refused(world, tmp_path, monkeypatch):
     from recap_train.parallel import World
 
     with pytest.raises(UserError, match="128 cannot be shared by 3"):
-        clip._train(make_run(world, tmp_path / "r"), World(size=3))
+        clip.train_with(make_run(world, tmp_path / "r"), World(size=3))

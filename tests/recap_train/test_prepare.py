@@ -13,18 +13,21 @@ from PIL import Image
 from support import ROOT, assert_two_line_error, make_run, recap, write_tar
 
 from recap_eval.artifact import find_artifact
-from recap_eval.data.shards import read_shards
+from recap_eval.data.shard_set import open_shards
+from recap_eval.data.shards import list_shards, read_shards
 from recap_eval.errors import DataError, UserError
 from recap_eval.hashrand import Draws, text_key
 from recap_train import prepare as module
-from recap_train.batch_crops import CROP, central_boxes, crop, crop_boxes
-from recap_train.captions import Captions, SampleTexts
-from recap_train.clip import declared_roles, read_training_data, train
-from recap_train.loader import Feed, _crop_box, random_crop
+from recap_train.batch_crops import central_boxes, crop, crop_boxes
+from recap_train.captions import Captions, Roles, SampleTexts
+from recap_train.clip import train
+from recap_train.crops import Crop, _crop_box, random_crop
+from recap_train.loader import CROP, CaptionReader, Feed
 from recap_train.mixing import Mix
 from recap_train.plan import Plan
 from recap_train.prepare import Preparation, prepare
 from recap_train.prepared import PreparedFeed, TokenTable, is_prepared, open_prepared
+from recap_train.training_data import declared_roles, read_training_data
 
 KEYS = np.array([text_key(f"{number}") for number in range(200)], dtype=np.uint64)
 
@@ -191,14 +194,14 @@ def test_a_whole_image_of_the_right_size_is_left_as_it_is():
 def feeds(tmp_path, min_area, size=64):
     data = write_photographs(tmp_path / "s", shards=2, each=8)
     prepare(what(data, tmp_path / "p", size=144))
-    samples, prepared = read_shards(data), open_prepared(tmp_path / "p")
-    captions = [Captions(sample.meta["org_caption"], (sample.text,)) for sample in samples]
-    keys = np.array([text_key(sample.key) for sample in samples], dtype=np.uint64)
-    plan = Plan(keys, Mix(0.5), 0)
+    found, prepared = open_shards(list_shards(data)), open_prepared(tmp_path / "p")
+    captions = [Captions(sample.meta["org_caption"], (sample.text,)) for sample in found]
+    roles = Roles({"original": "json:org_caption", "recaption": "txt"})
+    plan = Plan(found.keys, Mix(0.5), 0, found.sizes)
     tokenize = lambda texts: torch.tensor([[len(text), text_key(text) % 1000] for text in texts])  # noqa: E731
     return (
-        Feed(samples, captions, plan, tokenize, size, min_area, False),
-        PreparedFeed(prepared, captions, plan, TokenTable(tokenize), size, min_area),
+        Feed(CaptionReader(found, roles), plan, tokenize, Crop(size, min_area), False),
+        PreparedFeed(prepared, captions, plan, TokenTable(tokenize), Crop(size, min_area)),
     )
 
 

@@ -15,6 +15,7 @@ from recap_eval.errors import DataError, UserError
 from recap_train import clip
 from recap_train.cli import main
 from recap_train.clip import build_model, train
+from recap_train.run import identity_of
 from recap_train.stages import chain, places
 from recap_train.start import Start
 
@@ -74,7 +75,7 @@ def test_what_is_done_is_not_done_again_and_the_first_stage_may_be_deleted(finis
     shutil.copytree(finished / "stage1", half / "stage1")
     built = []
     real = clip.build_model
-    monkeypatch.setattr(clip, "build_model", lambda run, captions: built.append(run.recipe.stage) or real(run, captions))
+    monkeypatch.setattr(clip, "build_model", lambda run, *rest: built.append(run.recipe.stage) or real(run, *rest))
     again, known = train(chain(make_stages(world, half)))
     assert built == ["2"] and not known and again.revision == artifact.revision
 
@@ -138,7 +139,7 @@ def test_the_tokenizer_is_part_of_what_a_run_is(world, tmp_path, bert):
     other = shutil.copytree(bert, tmp_path / "other")
     (other / "vocab.txt").write_text((other / "vocab.txt").read_text() + "\ngreen")
     runs = [with_bert(world, tmp_path / "o", folder) for folder in (bert, other)]
-    assert clip.identity_of(runs[0], "data") != clip.identity_of(runs[1], "data")
+    assert identity_of(runs[0], "data") != clip.identity_of(runs[1], "data")
 
 
 def test_wrong_tokenizers_are_told(world, tmp_path, bert):
@@ -151,16 +152,23 @@ def test_wrong_tokenizers_are_told(world, tmp_path, bert):
         train(with_bert(world, tmp_path / "p", None, hf_tokenizer_name="no-such-tokenizer"))
 
 
-def test_bilinear_crops_are_those_of_the_recipe():
+def test_bilinear_crops_are_those_of_the_recipe(tmp_path):
+    import io
+
     import numpy as np
     from PIL import Image
 
     from recap_eval.hashrand import Draws
-    from recap_train.loader import random_crop
+    from recap_train.crops import Crop, load_crop
+    from recap_train.recipes import load_recipe
+    from recap_train.training_data import crop_of
 
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 48, 3), dtype=np.uint8))
-    cubic, linear = (np.asarray(random_crop(image, 16, 0.4, Draws(1), how)) for how in ("bicubic", "bilinear"))
-    assert (np.asarray(random_crop(image, 16, 0.4, Draws(1))) == cubic).all() and (cubic != linear).any()
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 48, 3), dtype=np.uint8)).save(buffer, "PNG")
+    cubic, linear = (load_crop(buffer.getvalue(), "x", Crop(16, 0.4, how), Draws(1)) for how in ("bicubic", "bilinear"))
+    assert (load_crop(buffer.getvalue(), "x", Crop(16, 0.4), Draws(1)) == cubic).all() and (cubic != linear).any()
+    assert crop_of(make_run(tmp_path, tmp_path, recipe=load_recipe("scenes-tiny"))).interpolation == "bicubic"
+    assert crop_of(make_stages(tmp_path, tmp_path)[0]).interpolation == "bilinear"
 
 
 @pytest.mark.parametrize(
@@ -210,4 +218,4 @@ def test_plain_runs_are_identified_as_before(world, tmp_path):
 
     run = make_run(world, tmp_path / "o")
     parts = [run.recipe.digest, 0.5, 512, 0, run.roles, "fp32", "data"]
-    assert clip.identity_of(run, "data") == digest_json(parts)
+    assert identity_of(run, "data") == digest_json(parts)
