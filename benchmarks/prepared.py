@@ -22,6 +22,8 @@ import open_clip
 import torch
 from PIL import Image
 
+from recap_eval.data.shard_set import open_shards
+from recap_eval.data.shards import list_shards
 from recap_train.captions import Captions, Roles, SampleTexts, read_captions
 from recap_train.crops import Crop
 from recap_train.loader import Batch, CaptionReader, Feed

@@ -3,10 +3,11 @@
     python -m benchmarks.train_clip                 all rounds, about fifteen minutes on two cores; needs the machine alone
     python -m benchmarks.train_clip --steps 20 --rounds 1 --no-peer
 
-ViT of 64 px (patch 8, 4 layers, width 128) and a text tower of 64 tokens (4 layers, width 128), 8 M parameters, batch 256,
-bf16, 6,400 JPEGs of 256 px in 16 shards whose KEY.txt is a caption of 49 words, the recaptions' length in the paper, so that
-hardly any padding is left to trim: both trainers do the same work. The limit is our own step (forward, backward, AdamW) on batches
-that lie in memory. Samples a second of wall time over all steps, the cases in turn, medians of the rounds.
+ViT of 64 px (patch 8, 4 layers, width 128) and a text tower of 64 tokens (4 layers, width 128), 8 M parameters, batch 256, in
+bf16; 6,400 JPEGs of 256 px in 16 shards. KEY.txt is a caption of 49 words, the recaptions' length in the paper, so that hardly
+any padding is left to trim and both trainers do the same work. The limit is our own step (forward, backward, AdamW) on
+batches that lie in memory. Ours trains from the shards ("streaming") and from a set that was prepared of them once, at 72 px
+("prepared"; the cost of preparing is in benchmarks/prepared.py). Samples a second of wall time over all steps, the cases in turn, medians of the rounds.
 
 open_clip's trainer wants webdataset <= 0.2.86: it runs in an environment of its own, made here, that borrows everything else.
 """
@@ -104,20 +105,20 @@ def theirs(folder: Path, python: str, steps: int) -> float:
     return BATCH * (len(times) - 1 - WARM) / (times[-1] - times[WARM])
 
 
-def words(folder: Path, out: Path, steps: int, p: float = 0.0) -> list[str]:
-    """Return the command that trains on the shards' recaptions."""
-    given = ["clip", "--data", str(folder / "shards"), "--model", str(folder / "bench-tiny.json"), "--p-original", str(p)]
+def words(folder: Path, out: Path, steps: int, data: str = "shards") -> list[str]:
+    """Return the command that trains on the recaptions, from the shards or from what was prepared of them."""
+    given = ["clip", "--data", str(folder / data), "--model", str(folder / "bench-tiny.json"), "--p-original", "0"]
     given += ["--original-key", "json:alt", "--recaption-key", "txt", "--samples-seen", str(steps * BATCH)]
     return [*given, "--precision", "bf16", "--no-eval", "--json", "--out", str(out)]
 
 
-def ours(folder: Path, steps: int, p: float = 0.0) -> float:
-    """Return samples a second of `recap-train clip`, over all its steps."""
+def ours(folder: Path, steps: int, data: str = "shards") -> float:
+    """Return samples a second of `recap-train clip`, over all its steps, the first sight of every text among them."""
     (folder / "bench-tiny.json").write_text(json.dumps(RECIPE))
     out = folder / "ours"
     shutil.rmtree(out, ignore_errors=True)
     done = subprocess.run(
-        [sys.executable, "-m", "recap_train.cli", *words(folder, out, steps, p)], capture_output=True, text=True
+        [sys.executable, "-m", "recap_train.cli", *words(folder, out, steps, data)], capture_output=True, text=True
     )
     if done.returncode:
         raise SystemExit(f"recap-train clip failed:\n{done.stderr[-3000:]}")
@@ -172,8 +173,11 @@ def main() -> None:
         folder = Path(name)
         (folder / "shards").mkdir()
         write_shards(folder / "shards")
+        prepare = ["prepare", "--data", str(folder / "shards"), "--size", "72", "--out", str(folder / "prepared")]
+        subprocess.run([sys.executable, "-m", "recap_train.cli", *prepare], check=True, stdout=sys.stderr)
         cases: dict[str, Callable[[], float]] = {"limit": lambda: limit(folder, args.steps)}
-        cases["recap-train"] = lambda: ours(folder, args.steps)
+        cases["streaming"] = lambda: ours(folder, args.steps)
+        cases["prepared"] = lambda: ours(folder, args.steps, "prepared")
         if not args.no_peer:
             python = peer_python(folder)
             cases["open_clip"] = lambda: theirs(folder, python, args.steps)
@@ -188,10 +192,11 @@ def main() -> None:
 def tell(found: dict[str, list[float]], as_json: bool) -> None:
     """Print medians and ratios, each ratio the median of the rounds'."""
     out: dict[str, Any] = {f"{name}, samples/s": statistics.median(values) for name, values in found.items()}
-    for over in set(found) - {"recap-train"}:
-        ratios = [a / b for a, b in zip(found["recap-train"], found[over], strict=True)]
-        out[f"recap-train / {over}"] = statistics.median(ratios)
-        out[f"recap-train / {over}, each round"] = [round(ratio, 3) for ratio in ratios]
+    for name in ("streaming", "prepared"):
+        for over in found.keys() & {"limit", "open_clip"}:
+            ratios = [a / b for a, b in zip(found[name], found[over], strict=True)]
+            out[f"{name} / {over}"] = statistics.median(ratios)
+            out[f"{name} / {over}, each round"] = [round(ratio, 3) for ratio in ratios]
     for key, value in out.items():
         print(f"{key:<44} {value if isinstance(value, list) else format(value, '.4g')}", file=sys.stderr)
     if as_json:
