@@ -7,7 +7,8 @@ ViT of 64 px (patch 8, 4 layers, width 128) and a text tower of 64 tokens (4 lay
 bf16; 6,400 JPEGs of 256 px in 16 shards. KEY.txt is a caption of 49 words, the recaptions' length in the paper, so that hardly
 any padding is left to trim and both trainers do the same work. The limit is our own step (forward, backward, AdamW) on
 batches that lie in memory. Ours trains from the shards ("streaming") and from a set that was prepared of them once, at 72 px
-("prepared"; the cost of preparing is in benchmarks/prepared.py). Samples a second of wall time over all steps, the cases in turn, medians of the rounds.
+("prepared"; what that costs is in benchmarks/prepared.py). Samples a second of wall time over all steps, the cases in turn,
+medians of the rounds.
 
 open_clip's trainer wants webdataset <= 0.2.86: it runs in an environment of its own, made here, that borrows everything else.
 """

@@ -13,6 +13,7 @@ from recap_eval.errors import DataError
 from recap_eval.files import digest_file, digest_json, read_json, write_json
 
 NAME = "artifact.json"
+STATE = "checkpoint.pt"  # of a run that can go on
 SCHEMA_VERSION = 1
 KINDS = ("captions", "clip", "diffusion", "captioner", "images")
 
@@ -49,6 +50,11 @@ def write_artifact(folder: Path, kind: str, name: str, files: list[str], made: d
     artifact = Artifact(kind, name, {file: digest_file(folder / file) for file in sorted(files)}, made, run)
     write_json(folder / NAME, asdict(artifact))
     return artifact
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Tell whether a folder holds the state of a run that was stopped, and not yet what it is to make."""
+    return (folder / STATE).is_file() and not (folder / NAME).is_file()
 
 
 def find_artifact(folder: Path) -> Artifact | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from recap_eval.artifact import is_unfinished
 from recap_eval.console import LIVE
 from recap_eval.study import lock
 from recap_eval.study.graph import Graph, Node
@@ -210,7 +211,7 @@ class Work:
         self.outcome.seconds[name] = seconds
         if stopping:  # even at exit 0: it may have saved its state only; the same command tells the next time
             self.outcome.state[name] = "stopped"
-        elif code == 0 and (one.node.out is None or one.node.out.exists()):
+        elif code == 0 and made(one.node):
             write_stamp(self.graph.root, one.node, seconds, one.resumed)
             self.outcome.state[name] = "done"
             self.stamps[name] = Stamp(one.node.key, seconds, one.resumed, list(one.node.words))
@@ -284,8 +285,15 @@ def command_line(words: tuple[str, ...]) -> str:
     return shlex.join(words)
 
 
+def made(node: Node) -> bool:
+    """Tell whether what a node is to make is there, and whole: a training that SIGTERM stops ends well, too."""
+    return node.out is None or (node.out.exists() and not is_unfinished(node.out))
+
+
 def why(node: Node, code: int) -> str:
     """Return how a node failed, in words."""
+    if code == 0 and node.out is not None and is_unfinished(node.out):
+        return "it was asked to stop and has saved its state; the same study goes on"
     if code == 0:
         return f"it ended well, but {node.out} is not there"
     return f"exit {code}" if code > 0 else f"ended by {signal.Signals(-code).name}"

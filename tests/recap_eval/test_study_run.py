@@ -129,6 +129,13 @@ def test_a_failure_stops_only_what_needs_it_and_is_told_with_its_log(place):
     assert {line.split()[1] for line in ledger(place) - before} == {"clip-0", "eval-0", "report"}
 
 
+def test_a_command_that_only_saved_its_state_is_not_done(place):
+    (place / "s.yaml").write_text(STUDY.replace("make {out} --wait", "save {out} --wait"))
+    out, err = run(place, "--json", code=1)
+    assert states(out)["clip-p=0"] == "failed" and states(out)["eval-p=0"] == "not run"
+    assert "clip-p=0 failed (it was asked to stop and has saved its state" in err
+
+
 def test_a_command_that_made_nothing_has_failed(place):
     text = STUDY.replace("make {out} --wait", "leave {out} --wait")
     (place / "s.yaml").write_text(text)
