@@ -2,6 +2,7 @@
 
     python -m benchmarks.clip_eval                    all parts, about half an hour on two cores; needs the machine alone
     python -m benchmarks.clip_eval --only image-fp32,recall
+    python -m benchmarks.clip_eval --only image-fp32 --loop 32 --rounds 21     on a noisy machine: shorter turns, more of them
 
 Parts: image-fp32 and image-bf16 (the image loop against the bare forward), classifier (ImageNet's class embeddings), retrieval
 (five captions an image, end to end), recall (ranks alone, time and memory), second (the image side of a second task), untrimmed
@@ -70,8 +71,9 @@ def captions(rng: np.random.Generator, n: int) -> list[str]:
 class Bench:
     """A model, its images, and what is measured on them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, loop: int = LOOP, rounds: int = ROUNDS) -> None:
         torch.manual_seed(0)
+        self.loop, self.rounds = loop, rounds
         self.folder, rng = folder, np.random.default_rng(0)
         self.model = open_clip.create_model(NAME).eval()
         self.transform = open_clip.image_transform(224, is_train=False)
@@ -115,7 +117,7 @@ def wall(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def alternating(cases: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str, float]:
+def alternating(cases: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Return the median seconds of each case, run in turn, after a turn that does not count."""
     times: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(rounds + 1):
@@ -126,13 +128,13 @@ def alternating(cases: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> di
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def bare(model: OpenClipModel, batch: int) -> Callable[[], None]:
+def bare(model: OpenClipModel, batch: int, images: int) -> Callable[[], None]:
     """Return the forward pass alone over as many images, from a batch that is there already."""
     pixels = torch.randn(batch, 3, 224, 224, dtype=next(model.model.parameters()).dtype)
 
     def run() -> None:
         with torch.inference_mode():
-            for _ in range(LOOP // batch):
+            for _ in range(images // batch):
                 model.model.encode_image(pixels)
 
     return run
@@ -142,22 +144,23 @@ def their_loop(bench: Bench, amp: bool) -> Callable[[], Any]:
     """Return CLIP_benchmark's image loop, its product with a thousand classes included."""
     from clip_benchmark.metrics.zeroshot_classification import run_classification
 
-    weights, loader = torch.randn(512, 1000), bench.loader([0] * LOOP)
+    weights, loader = torch.randn(512, 1000), bench.loader([0] * bench.loop)
     return lambda: run_classification(bench.model, weights, loader, "cpu", amp=amp)
 
 
 def image_loop(bench: Bench, peers: bool, precision: str) -> dict[str, float]:
     """Images per second of the whole loop against the bare forward at the best of three batch sizes, all in turn."""
     models = {"exact": bench.ours(precision), "fast": bench.ours(precision, fast=True)}
-    cases = {f"bare {size}": bare(models["exact"], size) for size in (16, 32, 64)}
+    sizes = [size for size in (16, 32, 64) if size <= bench.loop]
+    cases = {f"bare {size}": bare(models["exact"], size, bench.loop) for size in sizes}
     for name, model in models.items():
-        cases[name] = partial(lambda model: Embedder(model, progress=False).images(bench.items[:LOOP]), model)
+        cases[name] = partial(lambda model: Embedder(model, progress=False).images(bench.items[: bench.loop]), model)
     if peers:
         cases["clip_benchmark"] = their_loop(bench, precision == "bf16")
-    found = alternating(cases)
+    found = alternating(cases, bench.rounds)
     best = min((name for name in cases if name.startswith("bare")), key=lambda name: found[name])
-    out = {f"image {precision} {name}, images/s": LOOP / found[name] for name in cases if name.startswith("bare")}
-    return out | {f"image {precision} {name} / bare forward": found[best] / found[name] for name in list(cases)[3:]}
+    out = {f"image {precision} {name}, images/s": bench.loop / found[name] for name in cases if name.startswith("bare")}
+    return out | {f"image {precision} {name} / bare forward": found[best] / found[name] for name in list(cases)[len(sizes) :]}
 
 
 def class_weights(bench: Bench, peers: bool) -> dict[str, float]:
@@ -341,6 +344,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
     parser.add_argument("--no-peers", action="store_true", help="leave CLIP_benchmark out: quicker")
+    parser.add_argument("--loop", type=int, default=LOOP, help="images a turn of the image loop (default 64)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of the image loop (default 5)")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -349,7 +354,7 @@ def main() -> None:
         return
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
+        bench = Bench(Path(folder), args.loop, args.rounds)
         size = statistics.mean(item.path.stat().st_size for item in bench.items)
         print(
             f"{torch.get_num_threads()} threads, torch {torch.__version__}, {IMAGES} JPEGs of {size / 1024:.0f} KB",

@@ -11,10 +11,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from recap_eval.artifact import STATE as NAME
+from recap_eval.artifact import STATE
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import replacing
 
+NAME = STATE
 KEPT = "checkpoints"  # folder of those that stay
 FORMAT = 2  # of the state; 1 held the optimiser by number
 
