@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recap_eval.hashrand import combine_array
-from recap_train.loader import CROP  # the stream of the shard feed: the same key, epoch and seed give the same box
+from recap_train.loader import CROP, over_threads  # CROP: the same seed, key and epoch give the shard feed's box
 
 if TYPE_CHECKING:
     import torch
@@ -90,11 +90,13 @@ def crop(images: np.ndarray, boxes: np.ndarray, size: int, interpolation: str = 
     side = images.shape[1]
     if side == size and (boxes == (0.0, 0.0, 1.0, 1.0)).all():
         return torch.from_numpy(images).permute(0, 3, 1, 2)
-    cut = [
-        Image.frombuffer("RGB", (side, side), one, "raw", "RGB", 0, 1)
-        .resize((size, size), Image.Resampling[interpolation.upper()], box=tuple(box))
-        .tobytes()
-        for one, box in zip(images, (boxes * side).tolist(), strict=True)
-    ]
-    whole = np.frombuffer(bytearray().join(cut), dtype=np.uint8).reshape(-1, size, size, 3)
+    how = Image.Resampling[interpolation.upper()]
+
+    def cut(one: tuple[np.ndarray, list[float]]) -> bytes:
+        image, (left, top, right, bottom) = one
+        whole = Image.frombuffer("RGB", (side, side), image, "raw", "RGB", 0, 1)
+        return whole.resize((size, size), how, box=(left, top, right, bottom)).tobytes()
+
+    pieces = over_threads(cut, list(zip(images, (boxes * side).tolist(), strict=True)))
+    whole = np.frombuffer(bytearray().join(pieces), dtype=np.uint8).reshape(-1, size, size, 3)
     return torch.from_numpy(whole).permute(0, 3, 1, 2)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
 MEMORY = 512 << 20  # bytes of decoded images, and as many of captions and of token ids, that are kept for the next epoch
 STRING = 50  # bytes that Python needs for a string beside its letters
+FEW = 32  # things that are not worth starting threads
 CROP = text_key("crop")
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,27 @@ class CaptionReader:
 
 
 @dataclass(frozen=True)
+class Miss:
+    """A sample that is left out, and why."""
+
+    where: str
+    why: str
+
+
+def over_threads(work: Callable[[T], R], things: Sequence[T]) -> list[R]:
+    """Return what `work` makes of each thing, by as many threads as torch computes with: they are idle meanwhile."""
+    import torch
+
+    threads = torch.get_num_threads()
+    if threads == 1 or len(things) < FEW:
+        return [work(thing) for thing in things]
+    size = -(-len(things) // (4 * threads))  # in shares: handing over things one by one costs as much as small ones take
+    shares = [things[start : start + size] for start in range(0, len(things), size)]
+    with ThreadPoolExecutor(threads) as pool:
+        return [made for share in pool.map(lambda share: [work(thing) for thing in share], shares) for made in share]
+
+
+@dataclass(frozen=True)
 class Feed:
     """Everything that turns positions into batches.
 
@@ -167,19 +193,22 @@ class Feed:
         pixels = np.empty((stop - start, size, size, 3), dtype=np.uint8)
         captions: list[Captions] = []
         kept: list[int] = []
-        for row, (index, key, epoch) in enumerate(zip(visit.index, visit.keys, visit.epoch, strict=True)):
-            found = self._one(int(index), int(key), int(epoch), ledger)
-            if found is not None:
-                pixels[len(kept)] = found[0]
-                captions.append(found[1])
-                kept.append(row)
+        wanted = list(zip(visit.index.tolist(), visit.keys.tolist(), visit.epoch.tolist(), strict=True))
+        for row, found in enumerate(over_threads(self._one, wanted)):
+            if isinstance(found, Miss):
+                ledger.miss(found.where, found.why)
+                continue
+            pixels[len(kept)] = found[0] if self.crop.random else self._images.put(wanted[row][0], found[0])
+            captions.append(found[1])
+            kept.append(row)
         ledger.seen = len(kept)
         images = torch.from_numpy(pixels[: len(kept)]).permute(0, 3, 1, 2)
         texts = self.plan.mix.show(captions, visit.choices.take(kept), ledger.mix)
         return Batch(images, self._tokens(texts), ledger, visit.keys[kept], visit.epoch[kept])
 
-    def _one(self, index: int, key: int, epoch: int, ledger: Ledger) -> tuple[np.ndarray, Captions] | None:
-        """Return pixels and captions of a sample; None if it cannot be read and may be left out."""
+    def _one(self, wanted: tuple[int, int, int]) -> tuple[np.ndarray, Captions] | Miss:
+        """Return pixels and captions of a sample (its number, key and epoch), or why it is left out."""
+        index, key, epoch = wanted
         pixels, captions = self._images.get(index), self.captions.known(index)
         if pixels is not None and captions is not None:
             return pixels, captions
@@ -193,9 +222,8 @@ class Feed:
         except DataError as error:
             if not self.skip_bad:
                 raise
-            ledger.miss(where, error.what)
-            return None
-        return (pixels if self.crop.random else self._images.put(index, pixels)), captions
+            return Miss(where, error.what)
+        return pixels, captions
 
     def _tokens(self, texts: list[str]) -> torch.Tensor:
         import torch

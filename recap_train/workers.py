@@ -1,4 +1,4 @@
-"""Batches ahead of the training step: from a thread of the process, or from processes of their own.
+"""Batches for the training step: between steps, from a thread beside a GPU, or from processes of their own.
 
 A batch is a function of its position, so any number of workers gives the same batches in the same order, each exactly once.
 """
@@ -29,7 +29,7 @@ class Loading:
     """How the data is read.
 
     Args:
-        workers: Processes that prepare batches; 0 is one thread.
+        workers: Processes that prepare batches; 0 for none: between the steps, or in a thread beside a GPU.
         prefetch: Batches that each of them prepares ahead.
         window: Samples that are shuffled together, see `Plan`.
         max_bad: Largest share of samples that may be left out with --skip-bad.
@@ -82,13 +82,13 @@ ALL = Part()
 def batches(
     feed: Batches, starts: range, part: Part = ALL, workers: int = 0, prefetch: int = 2, pin: bool = False
 ) -> Iterator[Batch]:
-    """Yield the batches that begin at `starts`, or one process's part of them, prepared ahead of their use.
+    """Yield the batches that begin at `starts`, or one process's part of them, prepared ahead of their use if anything is idle.
 
     Args:
         feed: What makes the batches.
         starts: First position of each global batch; its step is the global batch size.
         part: Which part of them is wanted.
-        workers: Processes that prepare them; 0 is one thread of this process.
+        workers: Processes that prepare them; 0 for none.
         prefetch: Batches that each of the processes prepares ahead.
         pin: Put them into pinned memory, for a GPU.
 
@@ -97,8 +97,10 @@ def batches(
     """
     if workers:
         return _from_processes(_Steps(feed.for_worker(workers), starts, part), workers, prefetch, pin)
-    made = _from_thread(feed, starts, part)
-    return (batch.pin_memory() for batch in made) if pin else made
+    if pin:
+        return (batch.pin_memory() for batch in _from_thread(feed, starts, part))
+    # On a CPU there is no core to spare: a thread beside the step holds up all of its threads at every barrier.
+    return (part.batch(feed, start, starts.step) for start in starts)
 
 
 def _from_thread(feed: Batches, starts: range, part: Part) -> Iterator[Batch]:

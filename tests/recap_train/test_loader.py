@@ -220,3 +220,20 @@ def test_interpolation_is_the_recipes():
     assert (one != two).any() and np.abs(one.astype(int) - two).mean() < 20
     with pytest.raises(UserError, match="nearest"):
         Crop(64, 0.4, "nearest")
+
+
+def test_threads_change_nothing(fresh_world):
+    """Whatever number torch computes with: pixels, captions, and what was left out."""
+    whole = feed(fresh_world, crop=0.5, skip_bad=True)
+    spoil(whole.captions.samples.sample(int(whole.plan.visit(0, 64).index[3])))
+    before = torch.get_num_threads()
+    made = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            made.append(feed(fresh_world, crop=0.5, skip_bad=True).batch(0, 64))
+    finally:
+        torch.set_num_threads(before)
+    assert same(*made) and made[0].ledger.failed == 1
+    with pytest.raises(DataError, match="not a readable image"):
+        feed(fresh_world, crop=0.5).batch(0, 64)
