@@ -36,7 +36,7 @@ def folder(tmp_path):
 def test_the_set_holds_what_a_full_read_finds(folder):
     found, known = open_shards(list_shards(folder)), read_shards(folder)
     assert len(found) == len(known) == 9 and found.sizes.tolist() == [2, 3, 4]
-    assert list(found.samples()) == known
+    assert list(found) == known
     assert found.sample(8).read_image() == b"image of 20003"
     assert (found.keys[np.array([8, 0, 4])] == np.array([text_key(key) for key in ("20003", "00000", "10002")])).all()
     assert RECORD.itemsize == 32
@@ -46,7 +46,7 @@ def test_the_set_holds_what_a_full_read_finds(folder):
 def test_names_of_any_length_are_recovered(tmp_path, name):
     write_tar(tmp_path / "0.tar", sample(name) | sample("short"))
     found = open_shards([tmp_path / "0.tar"])
-    assert [one.key for one in found.samples()] == [name, "short"]
+    assert [one.key for one in found] == [name, "short"]
     assert found.sample(0).read_image() == f"image of {name}".encode()
 
 
@@ -55,7 +55,7 @@ def test_a_second_start_walks_no_tar(folder, tmp_path, monkeypatch):
     first = open_shards(list_shards(folder), cache)
     monkeypatch.setattr("recap_eval.data.shard_index.collect", lambda path: pytest.fail("walked again"))
     again = open_shards(list_shards(folder), cache)
-    assert list(again.samples()) == list(first.samples())
+    assert list(again) == list(first)
     assert again.facts.digests == first.facts.digests
 
 
@@ -64,7 +64,7 @@ def test_a_changed_shard_is_walked_again(folder, tmp_path):
     before = open_shards(list_shards(folder), cache)
     shard(folder, "00001.tar", ["a", "b"])
     after = open_shards(list_shards(folder), cache)
-    assert [one.key for one in after.samples()][2:4] == ["a", "b"]
+    assert [one.key for one in after][2:4] == ["a", "b"]
     assert [a == b for a, b in zip(before.facts.digests, after.facts.digests, strict=True)] == [True, False, True]
 
 
@@ -83,7 +83,7 @@ def test_a_damaged_cache_costs_time_only(folder, tmp_path):
 def test_memory_is_bounded(folder, monkeypatch):
     monkeypatch.setattr(shard_set, "HELD", 5 * RECORD.itemsize)
     found = open_shards(list_shards(folder))
-    assert [one.key for one in found.samples()] == [one.key for one in read_shards(folder)]
+    assert [one.key for one in found] == [one.key for one in read_shards(folder)]
     assert sum(rows.nbytes for rows in found._held.values()) <= 5 * RECORD.itemsize
 
 
@@ -106,7 +106,7 @@ def test_a_shard_that_is_cut_short(folder, stats):
     with pytest.raises(DataError, match=r"00001\.tar is not a readable tar"):
         open_shards(list_shards(folder))
     found = open_shards(list_shards(folder), skip_bad=True)
-    assert [one.key for one in found.samples()] == ["00000", "00001", "10000", "20000", "20001", "20002", "20003"]
+    assert [one.key for one in found] == ["00000", "00001", "10000", "20000", "20001", "20002", "20003"]
     (line,) = found.ledger()["lost"]
     number = "2" if stats else "an unknown number of"
     assert line.startswith("00001.tar: ") and line.endswith(f"; {number} samples lost")
@@ -151,7 +151,7 @@ def test_keys_that_occur_twice(folder, tmp_path, kept):
         with pytest.raises(DataError, match=r"Key 00001 occurs in .*00000\.tar and in .*00003\.tar \(3 such keys\)"):
             open_shards(list_shards(folder), cache)
         found = open_shards(list_shards(folder), cache, skip_bad=True)
-        keys = [one.key for one in found.samples()]
+        keys = [one.key for one in found]
         assert len(keys) == len(set(keys)) == len(found) == 10 and keys[-1] == "new"
         assert found.ledger() == {"samples": 10, "lost": [], "duplicates": 3}
 
@@ -169,4 +169,4 @@ def test_a_shard_that_changes_under_a_run_is_told(folder):
 
 def test_a_set_can_be_sent_to_another_process(folder):
     found = open_shards(list_shards(folder))
-    assert list(pickle.loads(pickle.dumps(found)).samples()) == list(found.samples())
+    assert list(pickle.loads(pickle.dumps(found)).samples()) == list(found)
