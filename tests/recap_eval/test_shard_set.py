@@ -169,4 +169,4 @@ def test_a_shard_that_changes_under_a_run_is_told(folder):
 
 def test_a_set_can_be_sent_to_another_process(folder):
     found = open_shards(list_shards(folder))
-    assert list(pickle.loads(pickle.dumps(found)).samples()) == list(found)
+    assert list(pickle.loads(pickle.dumps(found))) == list(found)
