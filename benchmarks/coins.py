@@ -1,6 +1,6 @@
 """What shared coins are worth: the spread of a difference between two mixes, with shared and with independent randomness.
 
-    python -m benchmarks.coins                      8 seeds, two mixes, on small scenes; about eight minutes on two cores
+    python -m benchmarks.coins                      8 seeds, two mixes, on small scenes; about four minutes on two cores
 
 Runs of one seed share initial weights, order, coins and crops, so the difference of two mixes is taken within a seed. Had both
 sides been drawn independently, the variance of their difference would be the sum of both variances, known from the same runs.
@@ -62,7 +62,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--samples", type=int, default=25_600)
+    parser.add_argument("--samples", type=int, default=12_800)
     parser.add_argument("--p", type=float, nargs=2, default=(0.5, 0.6))
     args = parser.parse_args()
     low, high = args.p
