@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recap_eval import __version__
-from recap_eval.console import add_common, as_path, main_guard, positive
+from recap_eval.console import add_command, as_path, main_guard, positive
 
 if TYPE_CHECKING:
     from recap_eval.data.scenes.write import World
@@ -81,17 +81,8 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, help: str, examples: str = "") -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=help, description=help, epilog=examples, formatter_class=raw
-    )
-    add_common(parser)
-    return parser
-
-
 def _add_clip(commands: Any) -> None:
-    clip = _command(commands, "clip", "measure CLIP models", CLIP_EXAMPLES)
+    clip = add_command(commands, "clip", "measure CLIP models", CLIP_EXAMPLES)
     clip.add_argument(
         "--model", action="append", required=True, metavar="M", help="folder, NAME/PRETRAINED or hf-hub:ORG/NAME; repeatable"
     )
@@ -119,7 +110,7 @@ def _add_clip(commands: Any) -> None:
 
 
 def _add_compare(commands: Any) -> None:
-    compare = _command(commands, "compare", "compare models on the same items: differences, intervals, p", COMPARE_EXAMPLES)
+    compare = add_command(commands, "compare", "compare models on the same items: differences, intervals, p", COMPARE_EXAMPLES)
     compare.add_argument("models", nargs="+", metavar="MODEL", help="two models or more, the baseline first")
     compare.add_argument("--tasks", metavar="T,…", help="tasks and suites (default: all that were measured)")
     compare.add_argument("--metrics", default="primary", metavar="M,…", help="primary (default), all, or names of metrics")
@@ -129,7 +120,7 @@ def _add_compare(commands: Any) -> None:
 
 
 def _add_report(commands: Any) -> None:
-    report = _command(commands, "report", "render leaderboards from results alone", REPORT_EXAMPLES)
+    report = add_command(commands, "report", "render leaderboards from results alone", REPORT_EXAMPLES)
     report.add_argument("board", nargs="?", metavar="BOARD", help="which board (default: all)")
     report.add_argument("--leaderboards", type=as_path, default=Path("leaderboards"), metavar="DIR", help="results")
     report.add_argument("--out", type=as_path, default=Path("reports"), metavar="DIR", help="where reports go")
@@ -138,7 +129,7 @@ def _add_report(commands: Any) -> None:
 
 
 def _add_show(commands: Any) -> None:
-    show = _command(commands, "show", "show what a model got wrong", SHOW_EXAMPLES)
+    show = add_command(commands, "show", "show what a model got wrong", SHOW_EXAMPLES)
     show.add_argument("result", metavar="RESULT", help="a result's JSON, or MODEL/TASK")
     show.add_argument("--failures", type=positive, default=20, metavar="N", help="how many to show (default 20)")
     show.add_argument(
@@ -153,14 +144,14 @@ def _add_show(commands: Any) -> None:
 
 
 def _add_list(commands: Any) -> None:
-    names = _command(commands, "list", "list models or tasks")
+    names = add_command(commands, "list", "list models or tasks")
     names.add_argument("what", choices=("models", "tasks"))
     names.add_argument("--data", type=as_path, metavar="DIR", help="data root to look for the tasks' data in")
     names.set_defaults(run=run_list)
 
 
 def _add_scenes(commands: Any) -> None:
-    scenes = _command(commands, "scenes", "draw the embedded data set", SCENES_EXAMPLES)
+    scenes = add_command(commands, "scenes", "draw the embedded data set", SCENES_EXAMPLES)
     scenes.add_argument("out", type=as_path, metavar="OUT", help="a new folder")
     scenes.add_argument("--preset", metavar="NAME", help="a frozen world: v1")
     scenes.add_argument("--n", type=positive, metavar="N", help="training images (default 20000)")
@@ -174,7 +165,7 @@ def _add_scenes(commands: Any) -> None:
 
 
 def _add_fetch(commands: Any) -> None:
-    fetch = _command(commands, "fetch", "get the data sets that may be fetched", FETCH_EXAMPLES)
+    fetch = add_command(commands, "fetch", "get the data sets that may be fetched", FETCH_EXAMPLES)
     fetch.add_argument("names", nargs="*", metavar="NAME", help="sources, tasks or suites (default: list the sources)")
     fetch.add_argument("--data", type=as_path, metavar="DIR", help="data root to put them in (default: $RECAP_DATA)")
     fetch.add_argument("--keep", action="store_true", help="keep the archives after unpacking")
@@ -182,7 +173,7 @@ def _add_fetch(commands: Any) -> None:
 
 
 def _add_study(commands: Any) -> None:
-    study = _command(commands, "study", "run a declared grid of our commands", STUDY_EXAMPLES)
+    study = add_command(commands, "study", "run a declared grid of our commands", STUDY_EXAMPLES)
     study.add_argument("file", type=as_path, metavar="FILE", help="study file (YAML)")
     study.add_argument("--root", type=as_path, metavar="DIR", help="where it works (default: as the file says)")
     study.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another parameter or axis; repeatable")

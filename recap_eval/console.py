@@ -49,6 +49,16 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON, for machines")
 
 
+def add_command(commands: Any, name: str, help: str, examples: str = "") -> argparse.ArgumentParser:
+    """Add a command with its examples, shown as they are written, and the flags that every command has."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=help, description=help, epilog=examples, formatter_class=raw
+    )
+    add_common(parser)
+    return parser
+
+
 def warn(text: str) -> None:
     """Tell something that the user should know and that stops nothing."""
     print(f"warning: {text}", file=sys.stderr)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from recap_eval.console import add_common, as_path, positive, positive_number
+from recap_eval.console import add_command, as_path, positive, positive_number
 from recap_train.engine import duration
 
 CLIP_EXAMPLES = """examples:
@@ -37,7 +37,7 @@ Takes S x S x 3 bytes an image, twice that while it is made. Stopped, the same c
 
 def add_clip(commands: Any) -> argparse.ArgumentParser:
     """Add the command that trains CLIP."""
-    clip = _command(commands, "clip", "train CLIP on mixed captions", CLIP_EXAMPLES)
+    clip = add_command(commands, "clip", "train CLIP on mixed captions", CLIP_EXAMPLES)
     need = clip.add_argument_group("what to train")
     need.add_argument("--data", type=as_data, help="folder of shards (*.tar), scenes or prepared; pattern of files or URLs")
     need.add_argument(
@@ -55,7 +55,7 @@ def add_clip(commands: Any) -> argparse.ArgumentParser:
 
 def add_prepare(commands: Any) -> argparse.ArgumentParser:
     """Add the command that prepares a data set."""
-    prepare = _command(commands, "prepare", "make a data set small and quick to read, once", PREPARE_EXAMPLES)
+    prepare = add_command(commands, "prepare", "make a data set small and quick to read, once", PREPARE_EXAMPLES)
     prepare.add_argument("--data", type=as_path, required=True, help="folder of image-text shards (*.tar), or of scenes")
     prepare.add_argument("--size", type=positive, required=True, metavar="PX", help="pixels a side, 9/8 of the model's or more")
     prepare.add_argument("--out", type=as_path, required=True, metavar="DIR", help="folder of the prepared set")
@@ -68,16 +68,7 @@ def add_prepare(commands: Any) -> argparse.ArgumentParser:
 
 def add_list(commands: Any) -> argparse.ArgumentParser:
     """Add the command that lists recipes."""
-    return _command(commands, "list", "list recipes with their sizes")
-
-
-def _command(commands: Any, name: str, help: str, examples: str = "") -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=help, description=help, epilog=examples, formatter_class=raw
-    )
-    add_common(parser)
-    return parser
+    return add_command(commands, "list", "list recipes with their sizes")
 
 
 def as_data(text: str) -> Path | str:

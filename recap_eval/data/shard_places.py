@@ -84,9 +84,8 @@ def find_shards(data: Path | str, cache: Path, skip_bad: bool = False) -> tuple[
     with progress_bar(sum("://" in word for word in words), "fetching", "shard") as bar, ThreadPoolExecutor(AT_ONCE) as pool:
         try:
             found = list(pool.map(partial(_have, cache=cache, skip_bad=skip_bad, bar=bar), words))
-        except BaseException:
+        finally:  # after an error or Ctrl-C, nothing further is begun
             pool.shutdown(cancel_futures=True)
-            raise
     paths = [path for path in found if isinstance(path, Path)]
     problems = tuple(problem for problem in found if isinstance(problem, Problem))
     if not paths:
