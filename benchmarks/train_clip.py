@@ -138,9 +138,11 @@ def measure_limit(folder: Path, steps: int) -> float:
     """Take steps on eight batches that lie in memory, after some that do not count."""
     import torch
 
+    from recap_eval.memory import keep_freed_memory
     from recap_train import cli, clip, training_data
     from recap_train.parallel import World
 
+    keep_freed_memory()  # as `recap-train clip` does
     (folder / "bench-tiny.json").write_text(json.dumps(RECIPE))
     (run,) = cli._runs(cli.build_parser().parse_args(words(folder, folder / "limit", steps)))
     data = training_data.read_training_data(run)

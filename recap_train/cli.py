@@ -41,6 +41,7 @@ def run_clip(args: argparse.Namespace) -> int:
     runs = _runs(args)
     if args.dry_run:
         return _dry_run(args, runs)
+    from recap_eval.memory import keep_freed_memory
     from recap_train import clip
     from recap_train.parallel import is_main
     from recap_train.signals import Stopped
@@ -48,6 +49,7 @@ def run_clip(args: argparse.Namespace) -> int:
 
     for sentence in [f"{run.recipe.name}: {said}" for run in runs for said in changed_constants(run.recipe)]:
         print(sentence, file=sys.stderr)
+    keep_freed_memory()
     try:
         artifact, known = clip.train(chain(runs))
     except Stopped as stop:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from recap_eval.data.root import default_cache, default_root, is_chosen
 from recap_eval.errors import DataError, UserError
+from recap_eval.memory import keep_freed_memory
 from recap_eval.registry import choose_tasks, how_to_get
 from recap_eval.tasks.base import Task
 
@@ -65,6 +66,7 @@ def evaluate_clip(args: argparse.Namespace) -> int:
     from recap_eval.parallel import Team
     from recap_eval.runner import Outcome, as_json
 
+    keep_freed_memory()
     root, tasks, absent = find_data(args)
     team = Team.of(args.shard)
     options = _options(args, root, team)

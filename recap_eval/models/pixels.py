@@ -17,6 +17,7 @@ from recap_eval.data.items import Box
 from recap_eval.errors import DataError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from PIL.Image import Image
 
@@ -50,9 +51,43 @@ def decode_image(payload: bytes, where: str, box: Box | None = None) -> Image:
     """
     from PIL import Image
 
-    with naming(where):
-        found = as_rgb(Image.open(io.BytesIO(payload)))
+    array = _plain_jpeg(payload)
+    if array is not None:
+        found = _as_image(array)
+    else:
+        with naming(where):
+            found = as_rgb(Image.open(io.BytesIO(payload)))
     return found if box is None else found.crop(box)
+
+
+def _plain_jpeg(payload: bytes) -> np.ndarray | None:
+    """Return an ordinary JPEG as (H, W, 4) bytes, the fourth unused: PIL's values, without its copies between rows and image.
+
+    Returns:
+        None for anything else, damaged files and those too large among them: PIL tells what they are.
+    """
+    from PIL import Image
+    from simplejpeg import decode_jpeg, decode_jpeg_header
+
+    if not payload.startswith(JPEG):
+        return None
+    try:
+        height, width, space, _ = decode_jpeg_header(payload)
+        if space in PLAIN and height * width <= (Image.MAX_IMAGE_PIXELS or 0):
+            array: np.ndarray = decode_jpeg(payload, "RGBX")
+            return array
+    except ValueError:
+        pass
+    return None
+
+
+def _as_image(array: np.ndarray) -> Image:
+    """Return (H, W, 4) bytes, PIL's own layout of RGB, as an image that shares them."""
+    import pyarrow as pa
+    from PIL import Image
+
+    flat = pa.Array.from_buffers(pa.uint8(), array.size, [None, pa.py_buffer(array)])
+    return Image.fromarrow(pa.FixedSizeListArray.from_arrays(flat, 4), "RGB", (array.shape[1], array.shape[0]))
 
 
 def as_rgb(image: Image) -> Image:
@@ -117,7 +152,7 @@ class TransformPixels:
         import torch
 
         if self._fast is not None:
-            return _resized_fast(_decode_fast(payload, where, box), self._fast)
+            return _resized_fast(_planes_of(payload, where, box), self._fast)
         image = decode_image(payload, where, box)
         return torch.from_numpy(np.array(self._steps(image))).permute(2, 0, 1).contiguous()
 
@@ -145,22 +180,16 @@ class TransformPixels:
         return self._room[: len(pixels)]
 
 
-def _decode_fast(payload: bytes, where: str, box: Box | None) -> torch.Tensor:
-    """Return an image as (3 or 4, H, W) bytes, channels last; an ordinary JPEG by libjpeg-turbo itself, to the same values.
+def _planes_of(payload: bytes, where: str, box: Box | None) -> torch.Tensor:
+    """Return an image as (3 or 4, H, W) bytes, channels last.
 
     Raises:
         DataError: It is not a whole image.
     """
     import torch
-    from simplejpeg import decode_jpeg, decode_jpeg_header
 
-    if box is None and payload.startswith(JPEG):
-        try:
-            if decode_jpeg_header(payload)[2] in PLAIN:
-                return torch.from_numpy(decode_jpeg(payload, "RGBX")).permute(2, 0, 1)
-        except ValueError:
-            pass  # damaged, or of a rare kind: PIL tells
-    return _planes(decode_image(payload, where, box))
+    array = _plain_jpeg(payload) if box is None else None
+    return _planes(decode_image(payload, where, box)) if array is None else torch.from_numpy(array).permute(2, 0, 1)
 
 
 def _resized_fast(planes: torch.Tensor, spec: FastSpec) -> torch.Tensor:

@@ -18,7 +18,7 @@ from recap_eval.errors import DataError, UserError
 from recap_eval.models import activation
 from recap_eval.models.base import Loading
 from recap_eval.models.loading import load, resolve_precision
-from recap_eval.models.pixels import _decode_fast, decode_image, from_torchvision
+from recap_eval.models.pixels import _planes_of, as_rgb, decode_image, from_torchvision
 
 TEXTS = ["A RED circle!", "a blue square beside a small green star", "", "a ring " * 120]
 WORDS = [*"abcdefghijklmnopqrstuvwxyz", "red", "circle", "blue", "square", "beside", "small", "green", "star", "ring"]
@@ -82,17 +82,27 @@ def _pink(height, width):
 @pytest.mark.parametrize(
     "mode, options", [("RGB", {}), ("RGB", {"subsampling": 0}), ("RGB", {"progressive": True}), ("L", {}), ("CMYK", {})]
 )
-def test_the_fast_way_decodes_jpegs_to_the_same_values(mode, options, size):
-    """libjpeg-turbo by itself and through PIL: resizing alone tells the two ways apart."""
+def test_jpegs_are_decoded_to_the_values_of_pil(mode, options, size):
+    """libjpeg-turbo by itself and through PIL, both ways: resizing alone tells fast from exact."""
     noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise).convert(mode).save(buffer, "JPEG", quality=85, **options)
-    fast, exact = _decode_fast(buffer.getvalue(), "x", None), decode_image(buffer.getvalue(), "x")
-    assert np.array_equal(fast[:3].permute(1, 2, 0).numpy(), np.asarray(exact))
+    fast, exact = _planes_of(buffer.getvalue(), "x", None), decode_image(buffer.getvalue(), "x")
+    theirs = as_rgb(Image.open(buffer))
+    assert exact.mode == "RGB" and np.array_equal(np.asarray(exact), np.asarray(theirs))
+    assert np.array_equal(np.asarray(exact.resize((20, 30))), np.asarray(theirs.resize((20, 30))))
+    assert np.array_equal(fast[:3].permute(1, 2, 0).numpy(), np.asarray(theirs))
 
 
-def test_fast_pixels_refuse_a_jpeg_that_is_cut_short(pictures):
-    fast = from_torchvision(open_clip.image_transform(32, is_train=False), fast=True)
+def test_a_jpeg_too_large_to_be_meant_is_refused(pictures, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(DataError, match=r"bomb\.jpg is not a readable image"):
+        decode_image(pictures[0], "bomb.jpg")
+
+
+@pytest.mark.parametrize("how", [True, False])
+def test_a_jpeg_that_is_cut_short_is_refused(pictures, how):
+    fast = from_torchvision(open_clip.image_transform(32, is_train=False), fast=how)
     for cut in (len(pictures[1]) // 2, 20):
         with pytest.raises(DataError, match="not a readable image"):
             fast.load(pictures[1][:cut], "cut.jpg")
