@@ -97,7 +97,7 @@ def _add_clip(commands: Any) -> None:
     clip.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     clip.add_argument("--compile", action="store_true", help="compile the towers: worth it on a GPU and many images")
     clip.add_argument(
-        "--batch-size", type=positive, metavar="N", help="images a forward pass (default: 32 on a CPU, 256 on a GPU)"
+        "--batch-size", type=positive, metavar="N", help="images a forward pass (default: 64 on a CPU, 256 on a GPU)"
     )
     clip.add_argument("--limit", type=positive, metavar="N", help="first N images only: a partial result, never ranked")
     clip.add_argument("--skip-bad", action="store_true", help="count and leave out unreadable images instead of stopping")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 MANY = 16  # so many different texts are not all made of unknown words
-ON_CPU, ON_GPU = 32, 256  # images per forward pass; benchmarks/clip_eval.py tells the speed at 16, 32 and 64
+ON_CPU, ON_GPU = 64, 256  # images per forward pass; benchmarks/clip_eval.py tells the speed at 16, 32 and 64
 TOKENS = 77  # `batch_size` texts of so many tokens fill a forward pass; of shorter ones, more
 SHARE = 4  # images that a thread takes at a time: handing over one by one costs as much as decoding a tenth of it
 AHEAD = 3  # batches prepared while a GPU works; on a CPU decoding ahead only takes cores from the model
