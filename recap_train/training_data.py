@@ -17,7 +17,7 @@ from recap_eval.data.scenes.locate import scenes_folder
 from recap_eval.data.scenes.write import MANIFEST, ROLES, check_manifest
 from recap_eval.data.shard_places import find_shards
 from recap_eval.data.shard_set import ShardSet, open_shards
-from recap_eval.data.shards import stated_digests
+from recap_eval.data.shards import list_shards, stated_digests
 from recap_eval.errors import DataError
 from recap_eval.files import digest_json, read_json
 from recap_eval.hashrand import text_key
@@ -207,8 +207,9 @@ def read_training_data(run: Run) -> TrainingData:
 
     Raises:
         UserError: A role is not named.
-        DataError: Shards are unreadable, samples lack the member that a role names, or captions cannot be joined.
+        DataError: There are no shards, or unreadable ones; samples lack the member that a role names, or captions cannot be joined.
     """
+    _check_there(run.data)
     check_roles(run.roles, run.captions is not None)
     if isinstance(run.data, Path) and is_prepared(run.data):
         prepared = open_prepared(run.data)
@@ -222,6 +223,12 @@ def read_training_data(run: Run) -> TrainingData:
     lacking = Captions("", ("",) * run.mix.recaptions)
     made_of = _look_through(shards, reader, lacking, run.loading.max_bad if run.skip_bad else 0.0)
     return ShardData(shards, reader, _with_joined(made_of, shards, joined), lacking)
+
+
+def _check_there(data: Path | str) -> None:
+    """Refuse a folder without shards before anything is asked about its captions."""
+    if isinstance(data, Path) and not is_prepared(data) and not _is_scenes(data):
+        list_shards(data)
 
 
 def _joined(run: Run, texts: Texts) -> Joined | None:

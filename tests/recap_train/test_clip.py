@@ -270,7 +270,7 @@ def test_recipes():
         (["--caption-preset", "recap-datacom"], 2, ["'recap-datacomp'"]),
         (["--caption-preset", "datacomp"], 2, ["recaption is not named", "--recaption-key"]),
         (["--original-key", "json:no_such", "--recaption-key", "txt"], 1, ["96 of 96 samples lack", "000000000.jpg"]),
-        (["--data", "/nowhere"], 2, ["original is not named"]),
+        (["--data", "/nowhere"], 1, ["/nowhere"]),
         (["--data", "/nowhere", "--caption-preset", "scenes"], 1, ["/nowhere is not a folder"]),
     ],
 )
