@@ -77,7 +77,7 @@ def load_crop(payload: bytes, where: str, crop: Crop, draws: Draws) -> np.ndarra
     if decoded.size != (width, height):
         across, down = decoded.width / width, decoded.height / height
         box = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
-    return np.asarray(_resized(decoded, crop, box))
+    return np.asarray(cut_out(decoded, crop, box))
 
 
 def jpeg_scale(box: Region, size: int) -> int:
@@ -86,23 +86,19 @@ def jpeg_scale(box: Region, size: int) -> int:
     return next((scale for scale in JPEG_SCALES if least / scale >= size), 1)
 
 
-def random_crop(image: Image, size: int, min_area: float, draws: Draws) -> Image:
-    """Cut out a random part of at least `min_area` of the image, of aspect 3:4 to 4:3, and resize it to size x size.
-
-    At `min_area` 1 the image's central square is taken. The draws are a function of what they are for, so a resumed run
-    crops alike (the distribution is torchvision's RandomResizedCrop).
-    """
-    return _resized(image, Crop(size, min_area), crop_region(image.width, image.height, min_area, draws))
-
-
-def _resized(image: Image, crop: Crop, box: Region) -> Image:
+def cut_out(image: Image, crop: Crop, box: Region) -> Image:
+    """Return a part of an image, resized with antialiasing to the crop's size."""
     from PIL.Image import Resampling
 
     return image.resize((crop.size, crop.size), Resampling[crop.interpolation.upper()], box=box)
 
 
 def crop_region(width: int, height: int, min_area: float, draws: Draws) -> Region:
-    """Return what to cut out of an image of this size: a random box, or the central square."""
+    """Return what to cut out of an image of this size: a random box of aspect 3:4 to 4:3, or at `min_area` 1 the central square.
+
+    The draws are a function of what they are for, so a resumed run crops alike (the distribution is torchvision's
+    RandomResizedCrop).
+    """
     side = min(width, height)
     centre = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
     return (_crop_box(width, height, min_area, draws) if min_area < 1 else None) or centre

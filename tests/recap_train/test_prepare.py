@@ -21,7 +21,7 @@ from recap_train import prepare as module
 from recap_train.batch_crops import central_boxes, crop, crop_boxes
 from recap_train.captions import Captions, Roles, SampleTexts
 from recap_train.clip import train
-from recap_train.crops import Crop, _crop_box, random_crop
+from recap_train.crops import Crop, _crop_box, crop_region, cut_out
 from recap_train.loader import CROP, CaptionReader, Feed
 from recap_train.mixing import Mix
 from recap_train.plan import Plan
@@ -179,7 +179,8 @@ def test_crops_are_as_pil_makes_them(size):
     sizes = np.full((20, 2), 72)
     ours = crop(images, crop_boxes(sizes, 0.4, KEYS[:20], np.zeros(20, dtype=np.int64), 3), size)
     draws = [Draws(3, CROP, int(key), 0) for key in KEYS[:20]]
-    theirs = [np.asarray(random_crop(Image.fromarray(one), size, 0.4, draw)) for one, draw in zip(images, draws, strict=True)]
+    boxes = [crop_region(72, 72, 0.4, draw) for draw in draws]
+    theirs = [np.asarray(cut_out(Image.fromarray(one), Crop(size, 0.4), box)) for one, box in zip(images, boxes, strict=True)]
     apart = np.abs(ours.permute(0, 2, 3, 1).numpy().astype(int) - np.stack(theirs))
     assert ours.dtype == torch.uint8 and ours.shape == (20, 3, size, size) and apart.max() == 0
 
