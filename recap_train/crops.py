@@ -94,7 +94,7 @@ def cut_out(image: Image, crop: Crop, box: Region) -> Image:
 
 
 def crop_region(width: int, height: int, min_area: float, draws: Draws) -> Region:
-    """Return what to cut out of an image of this size: a random box of aspect 3:4 to 4:3, or at `min_area` 1 the central square.
+    """Return what to cut out of an image: a random box of aspect 3:4 to 4:3, or at `min_area` 1 the central square.
 
     The draws are a function of what they are for, so a resumed run crops alike (the distribution is torchvision's
     RandomResizedCrop).

@@ -207,7 +207,7 @@ def read_training_data(run: Run) -> TrainingData:
 
     Raises:
         UserError: A role is not named.
-        DataError: There are no shards, or unreadable ones; samples lack the member that a role names, or captions cannot be joined.
+        DataError: No shards, or unreadable ones; samples lack the member that a role names; captions cannot be joined.
     """
     _check_there(run.data)
     check_roles(run.roles, run.captions is not None)

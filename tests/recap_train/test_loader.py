@@ -184,8 +184,8 @@ def test_a_scaled_decode_never_enlarges(width, height, monkeypatch):
     """Of the decoded image, the crop still has the output's pixels wherever the whole image had them."""
     from recap_train import crops
 
-    seen, real = [], crops._resized
-    monkeypatch.setattr(crops, "_resized", lambda image, crop, box: seen.append((image.size, box)) or real(image, crop, box))
+    seen, real = [], crops.cut_out
+    monkeypatch.setattr(crops, "cut_out", lambda image, crop, box: seen.append((image.size, box)) or real(image, crop, box))
     payload = jpeg(width, height)
     for n in range(12):
         box = crop_region(width, height, 0.1, Draws(n))
