@@ -1,4 +1,4 @@
-"""What every distribution metric asks of its features: a matrix of finite numbers with enough rows, walked through in blocks."""
+"""What every distribution metric asks of its features: a matrix of finite numbers with enough rows, read in blocks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 ROWS = 1024  # rows of features taken at a time
-ENTRIES = 1 << 22  # entries of a block of a kernel or distance matrix: 32 MiB, whatever N and M
+TILE = 2048  # rows and columns of a kernel or distance matrix held at a time: 32 MiB, whatever N and M
 
 
 def checked(features: np.ndarray, least: int = 1, what: str = "features", first: int = 0) -> np.ndarray:
@@ -60,14 +60,25 @@ def pair_of(x: np.ndarray, y: np.ndarray, least: int) -> tuple[np.ndarray, np.nd
     return x, y
 
 
-def rows_for(columns: int, entries: int = ENTRIES) -> int:
-    """Return how many rows of a matrix of so many columns fit into a block, at least one."""
-    return max(1, entries // max(1, columns))
-
-
 def blocks(features: np.ndarray, rows: int = ROWS) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the start and the float64 rows of every block, in order."""
     import numpy as np
 
     for start in range(0, len(features), rows):
         yield start, np.asarray(features[start : start + rows], dtype=np.float64)
+
+
+def tiles(x: np.ndarray, y: np.ndarray | None, side: int = TILE) -> Iterator[tuple[slice, slice, np.ndarray, np.ndarray]]:
+    """Yield the places and the float64 rows of every tile of an (N, M) matrix of pairs.
+
+    Without `y`, of the symmetric (N, N) matrix, of which the tiles below the diagonal are left out.
+
+    Args:
+        x: (N, D) rows.
+        y: (M, D) columns, or None.
+        side: Rows and columns of a tile.
+    """
+    for top, rows in blocks(x, side):
+        first, rest = (top, x[top:]) if y is None else (0, y)
+        for left, columns in blocks(rest, side):
+            yield slice(top, top + len(rows)), slice(first + left, first + left + len(columns)), rows, columns

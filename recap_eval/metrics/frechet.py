@@ -263,4 +263,5 @@ def kept_values(values: np.ndarray, *counts: int | None) -> np.ndarray:
     kept: np.ndarray = values > (NOISE * values[-1] if len(values) else 0.0)
     rank = min([len(values), *(count - 1 for count in counts if count is not None)])
     kept[: len(values) - rank] = False
-    return kept & (values > 0) & np.isfinite(values)
+    kept &= values > 0
+    return kept

@@ -1,9 +1,9 @@
 """The Fréchet distance of infinitely many images, from the way it falls with N (Chong and Forsyth 2020).
 
 The distance of N images is too large by c / N + O(1 / N^2). Four parts of the images and their unions give it at N / 4, N / 2
-and N; every image is in each of these sizes' means equally often, so what is particular to the images cancels in the differences
-and only the bias is left. Subsets drawn at random, the usual way, add their own noise (a quarter more error) and a line
-through them ignores the curve; docs/protocols.md has the figures. Parts are moments: no features are kept, nothing is read twice.
+and N; every image is in each of these sizes' means equally often, so what is particular to the images cancels in the
+differences and only the bias is left. Subsets drawn at random, the usual way, add their own noise (a quarter more error) and a
+line through them ignores the curve; docs/protocols.md has the figures. Parts are moments: no features are kept.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Precision, recall, density and coverage: how two sets of features lie within each other's nearest-neighbour balls.
 
-Distances are taken a block of rows at a time, in float64, after the reference's mean is taken off (offsets cost digits).
+Distances are taken tile by tile, in float64, after the reference's mean is taken off (offsets cost digits).
 What is below their rounding is 0: duplicates lie at distance 0, not at noise that a comparison would turn into a coin flip.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recap_eval.metrics.features import ENTRIES, pair_of, rows_for
+from recap_eval.metrics.features import TILE, blocks, pair_of, tiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ def manifold(
     y: np.ndarray,
     k_precision: int = K_PRECISION,
     k_density: int = K_DENSITY,
-    entries: int = ENTRIES,
+    side: int = TILE,
 ) -> Manifold:
     """Return precision, recall, density and coverage of images against a reference.
 
@@ -54,7 +54,7 @@ def manifold(
         y: (M, D) features of the reference, more than k of them. All four depend on N and M: compare at equal ones.
         k_precision: Which neighbour's distance is a ball's radius, for precision and recall.
         k_density: The same for density and coverage.
-        entries: Distances that are held at once.
+        side: Rows and columns of a distance matrix that are held at once.
 
     Raises:
         ValueError: Features of unequal width, or a k below 1.
@@ -65,53 +65,68 @@ def manifold(
     if min(k_precision, k_density) < 1:
         raise ValueError("k is at least 1.")
     x, y = pair_of(x, y, max(k_precision, k_density) + 1)
-    centre = np.asarray(y, dtype=np.float64).mean(axis=0)
-    x, y = np.asarray(x, dtype=np.float64) - centre, np.asarray(y, dtype=np.float64) - centre
-    near_y, wide_y = radii(y, (k_precision, k_density), entries)
-    near_x = radii(x, (k_precision,), entries)[0]
-    inside, covered = np.empty(len(x), dtype=bool), np.zeros(len(y), dtype=bool)
+    centre = _mean(y)
+    near_y, wide_y = radii(y, (k_precision, k_density), centre, side)
+    near_x = radii(x, (k_precision,), centre, side)[0]
+    inside, covered = np.zeros(len(x), dtype=bool), np.zeros(len(y), dtype=bool)
     nearest, count = np.full(len(y), np.inf), 0
-    for start, squares in _blocks(x, y, entries):
-        here = slice(start, start + len(squares))
-        inside[here] = (squares <= near_y).any(axis=1)
-        covered |= (squares <= near_x[here, None]).any(axis=0)
-        count += int(np.count_nonzero(squares < wide_y))
-        np.minimum(nearest, squares.min(axis=0), out=nearest)
+    for here, there, squares in _squares(x, y, centre, side):
+        inside[here] |= (squares <= near_y[there]).any(axis=1)
+        covered[there] |= (squares <= near_x[here, None]).any(axis=0)
+        count += int(np.count_nonzero(squares < wide_y[there]))
+        nearest[there] = np.minimum(nearest[there], squares.min(axis=0))
     shares = float(inside.mean()), float(covered.mean())
     return Manifold(*shares, count / (k_density * len(x)), float((nearest < wide_y).mean()), inside, covered)
 
 
-def radii(rows: np.ndarray, ks: tuple[int, ...], entries: int = ENTRIES) -> np.ndarray:
+def radii(rows: np.ndarray, ks: tuple[int, ...], centre: np.ndarray, side: int = TILE) -> np.ndarray:
     """Return (len(ks), N) squared distance from each row to its k-th nearest other row.
 
     Args:
-        rows: (N, D) float64.
+        rows: (N, D) features.
         ks: Which neighbours, each at least 1 and below N.
-        entries: Distances that are held at once.
+        centre: (D,) what is taken off all rows first.
+        side: Rows and columns of a distance matrix that are held at once.
     """
     import numpy as np
 
-    out = np.empty((len(ks), len(rows)))
-    for start, squares in _blocks(rows, rows, entries):
-        own = np.arange(len(squares))
-        squares[own, start + own] = np.inf
-        places = [k - 1 for k in ks]
-        out[:, start : start + len(squares)] = np.partition(squares, places, axis=1)[:, places].T
-    return out
+    most = max(ks)
+    near = np.full((len(rows), most), np.inf)
+    for here, there, squares in _squares(rows, None, centre, side):
+        if here == there:
+            np.fill_diagonal(squares, np.inf)
+        else:
+            near[there] = _smallest(near[there], squares.T)
+        near[here] = _smallest(near[here], squares)
+    return np.sort(near, axis=1)[:, [k - 1 for k in ks]].T
 
 
-def _blocks(x: np.ndarray, y: np.ndarray, entries: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield start and (rows, M) squared distances of every block."""
+def _smallest(near: np.ndarray, more: np.ndarray) -> np.ndarray:
+    """Return the (N, k) smallest of the (N, k) smallest so far and (N, M) more, in no order."""
     import numpy as np
 
-    length_x, length_y = (np.einsum("nd,nd->n", rows, rows) for rows in (x, y))
-    step = rows_for(len(y), entries)
-    for start in range(0, len(x), step):
-        here = slice(start, start + step)
-        lengths = length_x[here, None] + length_y
-        squares = x[here] @ y.T
+    k = near.shape[1]
+    least: np.ndarray = np.partition(np.hstack([near, more]), k - 1, axis=1)[:, :k]
+    return least
+
+
+def _squares(x: np.ndarray, y: np.ndarray | None, centre: np.ndarray, side: int) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Yield the place and the squared distances of every tile; without `y`, of those on and above the diagonal."""
+    import numpy as np
+
+    for here, there, rows, columns in tiles(x, y, side):
+        a, b = rows - centre, columns - centre
+        lengths = np.einsum("nd,nd->n", a, a)[:, None] + np.einsum("nd,nd->n", b, b)
+        squares = a @ b.T
         squares *= -2
         squares += lengths
         lengths *= ROUNDING
         squares[squares < lengths] = 0
-        yield start, squares
+        yield here, there, squares
+
+
+def _mean(rows: np.ndarray) -> np.ndarray:
+    """Return the (D,) mean in float64, by blocks."""
+    total = sum(block.sum(axis=0) for _, block in blocks(rows))
+    mean: np.ndarray = total / len(rows)
+    return mean

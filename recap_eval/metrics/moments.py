@@ -192,7 +192,7 @@ class Moments:
         if not self._waiting:
             return
         block, count = self._buffer[: self._waiting], self._waiting
-        block -= self._shift
+        block -= self._some_shift()
         mean = block.mean(axis=0)
         block -= mean
         # `block.T` is the same memory in BLAS's column order: the product reads it as it lies, and adds in place.
