@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from recap_eval.errors import DataError
 from recap_eval.metrics.features import blocks, checked
-from recap_eval.metrics.frechet import Distance, Reference, agree, assemble, eigh, kept_values
+from recap_eval.metrics.frechet import Distance, Reference, agree, assemble
 from recap_eval.metrics.moments import Moments, Statistics
+from recap_eval.metrics.spectrum import eigh, kept_values
 from recap_eval.stats import Estimate, estimate, paired_items
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def influence(features: np.ndarray, reference: Reference, generated: Statistics 
     agree(own, reference.statistics)
     values, vectors = eigh(reference.between(own.covariance))
     kept = kept_values(values, n, reference.statistics.n)
-    distance = assemble(own.mean, float(own.covariance.trace()), values[kept], n, reference)
+    distance = assemble(own, values, reference)
     phi = _phi(array, own, reference, _half(reference, values[kept], vectors[:, kept]))
     return Influence(distance, phi - phi.mean())
 

@@ -67,7 +67,7 @@ def polynomial(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     product: np.ndarray = x @ y.T
     product /= x.shape[1]
     product += 1
-    cube = product * product  # numpy's power of 3 takes ten times as long
+    cube: np.ndarray = product * product  # numpy's power of 3 takes ten times as long
     cube *= product
     return cube
 
@@ -97,8 +97,6 @@ def discrepancy(x: np.ndarray, y: np.ndarray, kernel: Kernel = polynomial, side:
         ValueError: Features of unequal width.
         DataError: Too few rows, or one that is not finite.
     """
-    import numpy as np
-
     x, y = pair_of(x, y, 2)
     n, m = len(x), len(y)
     own_y, diagonal_y, _ = _row_sums(y, None, kernel, side)

@@ -7,7 +7,9 @@ one symmetric rank-k product a block. Statistics are kept as pytorch-fid and cle
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,10 @@ from recap_eval.metrics.features import ROWS, checked
 if TYPE_CHECKING:
     import numpy as np
 
+DAMAGED = (  # what numpy, zipfile and zlib raise on bytes that are no npz
+    OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError, MemoryError,
+    zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
 ASYMMETRY = 1e-6  # of the largest entry: float32 statistics of others stay below it, a damaged matrix does not
 
 
@@ -242,7 +248,7 @@ def read_statistics(path: Path) -> Statistics:
         with np.load(path, allow_pickle=False) as found:
             arrays = {name: found[name] for name in ("mu", "sigma", "n", "key") if name in found.files}
         return _statistics_of(arrays)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         hint = "Restore the file or make it again; it needs an array `mu` and a symmetric matrix `sigma`."
         raise DataError(f"{path} holds no statistics that can be read ({error}).", hint) from error
 
