@@ -44,6 +44,11 @@ class Discrepancy:
     n: int
     n_reference: int
 
+    @property
+    def linearised(self) -> np.ndarray:
+        """(N,) one value an image, of which the discrepancy is the mean: what paired and clustered errors are made of."""
+        return self.value + self.influence
+
 
 @dataclass(frozen=True)
 class SubsetKid:
@@ -105,10 +110,10 @@ def discrepancy(x: np.ndarray, y: np.ndarray, kernel: Kernel = polynomial, side:
     among_y = (own_y.sum() - diagonal_y.sum()) / (m * (m - 1))
     value = (rows.sum() - diagonal.sum()) / (n * (n - 1)) + among_y - 2 * across.mean()
     biased = rows.sum() / n**2 + own_y.sum() / m**2 - 2 * across.mean()
-    per_image = (rows - diagonal) / (n - 1) - across
+    per_image = (rows - diagonal - (across.sum() - across)) / (n - 1) - across
     return Discrepancy(
         value=float(value),
-        se=_standard_error(per_image - across.mean(), squares, n),
+        se=_standard_error(per_image, squares, n),
         biased=float(biased),
         influence=2 * (per_image - per_image.mean()),
         n=n,
