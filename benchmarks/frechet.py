@@ -26,9 +26,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")  # before numpy is imported
-
 import numpy as np
 
 from recap_eval.metrics.frechet import Reference, frechet_distance, frechet_distance_of
@@ -37,8 +34,9 @@ from recap_eval.metrics.influence import influence
 from recap_eval.metrics.kernel import kid
 from recap_eval.metrics.moments import Moments, Statistics
 
-D, MANY, FEW, ALL = 2048, 10_000, 1_000, 30_000
+D, MANY, FEW, ALL, BATCH = 2048, 10_000, 1_000, 30_000, 80
 MIB = 1 << 20
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
 def features(n: int, seed: int) -> np.ndarray:
@@ -180,7 +178,6 @@ def raw_moments(block: np.ndarray, batch: int) -> Statistics:
     """The way of torchmetrics: float64 sums of each batch's rows and products."""
     import torch
 
-    torch.set_num_threads(1)
     total, products = torch.zeros(D, dtype=torch.float64), torch.zeros(D, D, dtype=torch.float64)
     for start in range(0, ALL, batch):
         rows = torch.from_numpy(block[start % len(block) : start % len(block) + batch]).double()
@@ -195,11 +192,16 @@ MOMENTS = {"ours": stream, "store all": store_all, "torchmetrics' raw moments": 
 
 def one_moments(which: str) -> dict[str, float]:
     """Seconds and memory of one way, in a process of its own; features come again, so that they are no memory of it."""
-    block = features(1920, 1)
-    (block[:64].astype(np.float64).T @ block[:64]).sum()  # BLAS's own buffers are there before
+    import torch
+
+    torch.set_num_threads(1)
+    block = features(24 * BATCH, 1)
+    rows = block[:BATCH].astype(np.float64)  # both libraries' BLAS and its buffers are there before
+    assert np.isfinite((rows.T @ rows).sum()) and torch.isfinite((torch.from_numpy(rows).T @ torch.from_numpy(rows)).sum())
+    del rows
     with Peak() as peak:
         start = time.perf_counter()
-        found = MOMENTS[which](block, 64)
+        found = MOMENTS[which](block, BATCH)
         seconds = time.perf_counter() - start
     whole = np.concatenate([block] * (ALL // len(block)) + [block[: ALL % len(block)]]).astype(np.float64)
     error = float(np.abs(found.covariance - np.cov(whole, rowvar=False)).max())
@@ -207,7 +209,7 @@ def one_moments(which: str) -> dict[str, float]:
 
 
 def moments(rounds: int, peers: bool) -> dict[str, float]:
-    """Statistics of 30,000 x 2048 in batches of 64."""
+    """Statistics of 30,000 x 2048 in batches of 80."""
     out, found = {}, {}
     for name in MOMENTS if peers else ["ours"]:
         command = [sys.executable, "-m", "benchmarks.frechet", "--moments-of", name]
@@ -221,6 +223,21 @@ def moments(rounds: int, peers: bool) -> dict[str, float]:
         out[f"moments, {name} / ours, time"] = found[name]["s"] / found["ours"]["s"]
         out[f"moments, {name} / ours, memory"] = found[name]["MiB above base"] / found["ours"]["MiB above base"]
     return out
+
+
+def known_limit() -> dict[str, float]:
+    """How far the distance and its limit are from the truth, where that is known: Gaussians, a reference without noise."""
+    rng = np.random.default_rng(3)
+    spectrum = np.arange(1, D + 1) ** -0.7
+    spectrum *= 100 / spectrum.sum()
+    turn = np.linalg.qr(rng.normal(size=(D, D)))[0]
+    root = turn * np.sqrt(spectrum * np.exp(0.8 * rng.normal(size=D)))
+    reference = Reference(Statistics(np.zeros(D), (turn * spectrum) @ turn.T))
+    truth = frechet_distance(Statistics(0.08 * np.ones(D), root @ root.T), reference).value
+    found = frechet_infinity(part_moments(rng.normal(size=(MANY, D)) @ root.T + 0.08), reference)
+    richardson = 2 * found.points[0][1] - found.points[1][1]
+    out = {"errors, truth": truth, "errors, distance of 10,000 - truth": found.points[0][1] - truth}
+    return out | {f"errors, {found.method} - truth": found.value - truth, "errors, richardson - truth": richardson - truth}
 
 
 def errors(rounds: int, peers: bool) -> dict[str, float]:
@@ -238,14 +255,14 @@ def errors(rounds: int, peers: bool) -> dict[str, float]:
     }
     times, found = alternating(cases, 1)
     out = {f"errors, {name}, s": seconds for name, seconds in times.items()}
-    return out | {f"errors, {name}, value": float(value) for name, value in found.items()}
+    return out | {f"errors, {name}, value": float(value) for name, value in found.items()} | known_limit()
 
 
 PARTS = {"distance": distance, "low-rank": low_rank, "moments": moments, "errors": errors}
 
 
 def peer_python(folder: Path) -> str:
-    """Make an environment with scipy 1.17.1 and torch-fidelity 0.4 before everything that this one has; return its interpreter."""
+    """Make an environment with scipy 1.17.1 and torch-fidelity 0.4 before all that this one has; return its interpreter."""
     place = folder / "peer"
     venv.create(place, with_pip=False, symlinks=True)
     inside = next((place / "lib").glob("python*")) / "site-packages"
@@ -263,17 +280,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="turns of every peer; ours has three at least")
     parser.add_argument("--no-peer", action="store_true", help="measure ours alone, in this environment")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--in-peer", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--moments-of", choices=list(MOMENTS), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.moments_of:
         print(json.dumps(one_moments(args.moments_of)))
         return
-    if not (args.no_peer or args.in_peer):
+    if not args.inside:  # libraries read their number of threads, and peers their scipy, when they are imported
         with tempfile.TemporaryDirectory() as name:
-            again = [peer_python(Path(name)), "-m", "benchmarks.frechet", "--in-peer", "--only", args.only]
-            again += ["--rounds", str(args.rounds), *["--json"] * args.json]
-            raise SystemExit(subprocess.run(again).returncode)
+            python = sys.executable if args.no_peer else peer_python(Path(name))
+            again = [python, "-m", "benchmarks.frechet", "--inside", *sys.argv[1:]]
+            raise SystemExit(subprocess.run(again, env=os.environ | ONE_THREAD).returncode)
     out: dict[str, float] = {}
     for part in args.only.split(","):
         found = PARTS[part](args.rounds, not args.no_peer)
