@@ -80,14 +80,17 @@ class Moments:
             ValueError: Not a matrix, or of another width than before.
             DataError: A row is not finite; it is named by its number since the start, and nothing of the batch is added.
         """
+        import numpy as np
+
         array = checked(features, 0, first=self.n)
         if len(array) == 0:
             return
         self._expect(array.shape[1], array[0])
-        start = 0
+        shift, start = self._some_shift(), 0
         while start < len(array):
             taken = min(self._rows - self._waiting, len(array) - start)
-            self._buffer[self._waiting : self._waiting + taken] = array[start : start + taken]
+            place = self._buffer[self._waiting : self._waiting + taken]
+            np.subtract(array[start : start + taken], shift, out=place)
             self._waiting += taken
             start += taken
             if self._waiting == self._rows:
@@ -192,13 +195,12 @@ class Moments:
             raise ValueError(f"Features of width {dim} do not go with those of width {len(self._shift)}.")
 
     def _fold(self) -> None:
-        """Fold the waiting rows in. The block is centred in place, and only the lower triangle of the scatter is kept."""
+        """Fold the waiting rows in, which are shifted already. The block is centred in place, and only the lower triangle of the scatter is kept."""
         from scipy.linalg.blas import dsyrk
 
         if not self._waiting:
             return
         block, count = self._buffer[: self._waiting], self._waiting
-        block -= self._some_shift()
         mean = block.mean(axis=0)
         block -= mean
         # `block.T` is the same memory in BLAS's column order: the product reads it as it lies, and adds in place.

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ import torch
 from recap_eval.errors import DataError
 from recap_eval.metrics.inception_score import inception_score
 from recap_eval.metrics.kernel import cmmd, discrepancy, gaussian, kid, polynomial
+from recap_eval.metrics.manifold import manifold
 
 
 def draw(n, d=16, seed=0, shift=0.0):
@@ -131,6 +134,17 @@ def test_standard_error_is_the_spread(shift):
     found = [discrepancy(draw(80, 8, seed, shift), y) for seed in range(400)]
     spread = np.std([one.value for one in found], ddof=1)
     assert np.sqrt(np.mean([one.se**2 for one in found])) == pytest.approx(spread, rel=0.12)
+
+
+@pytest.mark.parametrize("metric", [discrepancy, manifold])
+def test_no_matrix_of_pairs_is_held(metric):
+    x, y = draw(1500, 4), draw(1500, 4, 1)
+    metric(x[:9], y[:9])
+    tracemalloc.start()
+    metric(x, y, side=100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 1500 * 1500 / 10
 
 
 def test_kernels_at_a_point():

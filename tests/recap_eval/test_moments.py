@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -176,3 +178,18 @@ def test_any_flipped_byte_is_read_alike_or_refused(tmp_path):
         except DataError:
             continue
         assert (found.mean == np.arange(3.0)).all() and (found.covariance == np.eye(3)).all()
+
+
+def test_memory_does_not_grow_with_n():
+    """Beside one buffer there is one scatter matrix, added to in place, and the covariance that is asked for."""
+    features, peaks = draw(1000, 300).astype(np.float32), []
+    Moments.of(features).statistics()  # what is imported at first use is no memory of the moments
+    for times in (3, 30):
+        tracemalloc.start()
+        moments = Moments(256)
+        for _ in range(times):
+            moments.update(features)
+        moments.statistics()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.02 * peaks[0] < 8 * 300 * (256 + 5 * 300)
