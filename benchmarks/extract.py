@@ -1,11 +1,11 @@
 """Inception features against torch-fidelity, pytorch-fid, clean-fid and torchmetrics: CPU time an image, in one run, as ratios.
 
-    python -m benchmarks.extract --only network     end to end at fp32: files, decoding, resize, network; about a minute and a half
+    python -m benchmarks.extract --only network     end to end at fp32: files, decoding, resize, network; two minutes
     python -m benchmarks.extract --only loader      the same loops around a network that costs nothing
 
 One thread for torch, 256-px files, PNG and JPEG by turns for the network and apart for the loader, the same random weights. CPU
-time of all processes and threads, workers included, after a few images that do not count. Ours under each peer's own resize. As a
-loader ours hands over decoded bytes, as for a GPU, which resizes them ("resized": as for a CPU, in the decoding threads).
+time of all processes and threads, workers included, after a few images that do not count. Ours under each peer's own resize. As
+a loader ours hands over decoded bytes, as for a GPU, which resizes them ("resized": as for a CPU, in the decoding threads).
 """
 
 from __future__ import annotations
@@ -58,10 +58,12 @@ class Free:
         self._resize = resize
 
     def load(self, payload: bytes, where: str) -> torch.Tensor:
+        """Decode, and resize."""
         pixels = rgb_array(payload, where)
         return torch.from_numpy(pixels if self._resize is None else resize_one(pixels, self._resize))
 
     def features(self, images: list[torch.Tensor]) -> torch.Tensor:
+        """Put them together and return zeros."""
         return torch.zeros(len(torch.stack(images)), self.dim)
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.t2i_peers JOB.json     inside the environment that `peer_python` makes; t2i_parity and extract start it
 
-The weights are a file of tensors given to all of them. pytorch-fid and clean-fid have no option for that: the function with which
+The weights are a file of tensors given to all. pytorch-fid and clean-fid have no option for that: the function with which
 pytorch-fid downloads is replaced, and clean-fid's TorchScript network by pytorch-fid's modules on what clean-fid prepares.
 """
 
