@@ -79,6 +79,8 @@ def compare(python: str, files: list[str], folder: Path, weights: Path) -> dict[
     half = len(files) // 2
     mine = {resize: ours(files, weights, resize) for resize in RESIZES}
     found: dict[str, Any] = {"ours": {resize: frechet(each[:half], each[half:]) for resize, each in mine.items()}, "peers": {}}
+    pairs = [(a, b) for i, a in enumerate(mine) for b in list(mine)[:i]]
+    found["mixed"] = {f"{a} to {b}": frechet(mine[a], mine[b]) for a, b in pairs}
     for peer, resize in RESIZE.items():
         job = {"peer": peer, "files": files, "weights": str(weights), "batch": 1, "half": half}
         told = run_peer(python, job, folder)
@@ -113,6 +115,8 @@ def main() -> None:
         fid = found["ours"][row["resize"]]
         numbers = f"{row['features']:>10.1e} {row['fid']:>14.6f} {fid:>14.6f} {row['fid, relative']:>10.1e}"
         print(f"{peer:<30} {row['resize']:<16} {numbers} {row['exact, relative']:>10.1e}")
+    for pair, distance in found["mixed"].items():
+        print(f"the same files, {pair}: {distance:.1f}")
     if args.json:
         print(json.dumps(found, indent=1))
 

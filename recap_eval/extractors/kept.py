@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 KIND = "images"
+ROWS = 2048  # features written at once: 16 MB of the Inception's, held in memory until then
 
 
 BLOCK = 1 << 32  # more rows than a block has
@@ -54,6 +55,12 @@ class FeatureStore(Store):
         """Return (N, D) features of images that are all there."""
         self._read_segments(kind)
         return super().rows(kind, contents)
+
+    def add(self, kind: str, contents: Sequence[str], vectors: torch.Tensor) -> None:
+        """Keep the features of new images."""
+        super().add(kind, contents, vectors)
+        if sum(len(keys) for keys, _ in self._new[kind]) >= ROWS:
+            self.flush()
 
     def flush(self) -> None:
         """Write what is not written yet; what is written is let go of."""

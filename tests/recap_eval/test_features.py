@@ -112,7 +112,7 @@ def test_the_same_image_twice_is_twice_there(items, tmp_path):
 
 
 def test_features_are_let_go_of_once_they_are_written(items, tmp_path, monkeypatch):
-    monkeypatch.setattr("recap_eval.store.ROWS", 4)
+    monkeypatch.setattr("recap_eval.extractors.kept.ROWS", 4)
     extractor = Means()
     store = FeatureStore(tmp_path, extractor)
     read(FeatureReader(extractor, store, batch_size=1, progress=False), items)
