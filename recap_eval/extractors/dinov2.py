@@ -1,7 +1,8 @@
 """`dinov2`: features of FD-DINOv2 (Stein et al. 2023): the class token, normalised by the last layer, of images as in dgm-eval.
 
 That is a resize to 224 x 224 whatever the shape (no crop), Pillow's bicubic in 8 bits, ImageNet's mean and deviation
-(dgm-eval 74c79f7, `models/dinov2.py`).
+(dgm-eval 74c79f7, `models/dinov2.py`). dgm-eval runs the original code (facebookresearch/dinov2): its table of positions, made
+for 37 x 37 patches, is resampled to 16 x 16 with a scale of 16.1 / 37, where transformers has 16 / 37. Here as in the original.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 SIDE, BICUBIC = 224, 3
+OFFSET = 0.1  # the original's `interpolate_offset` (vision_transformer.py, `interpolate_pos_encoding`)
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZES = {"s": "small", "b": "base", "l": "large", "g": "giant"}
 HINT = "Give dinov2, dinov2:s, :b, :l or :g, a folder with config.json and model.safetensors, or dinov2:ORG/NAME"
@@ -44,10 +46,16 @@ class Dinov2Extractor:
         model, digest = _load(source)
         self.name, self.device, self._frame = f"dinov2:{word}" if word else "dinov2", how.device, how.frame
         self._dtype = torch.bfloat16 if how.precision == "bf16" else torch.float32
+        _set_positions(model)
         self._model = model.eval().to(how.device, self._dtype)
         self.dim = int(model.config.hidden_size)
         self._pixels = TransformPixels(lambda image: image.resize((SIDE, SIDE), BICUBIC), MEAN, DEVIATION)
-        self.key: dict[str, Any] = {"network": f"dinov2-{self.dim}", "layer": "class token", "weights": digest}
+        self.key: dict[str, Any] = {
+            "network": f"dinov2-{self.dim}",
+            "layer": "class token",
+            "positions": "original",
+            "weights": digest,
+        }
         self.key |= {"resize": f"squash:{SIDE}:bicubic:8-bit", "frame": how.frame.name if how.frame else "none"}
         self.key |= {"decoding": DECODING, "precision": how.precision}
 
@@ -88,6 +96,22 @@ def _load(source: str) -> tuple[Any, str]:
     if lost := sorted(info["missing_keys"]):
         raise DataError(f"{source} lacks weights: {lost[0]} and {len(lost) - 1} others.", HINT)
     return model.float(), digest
+
+
+def _set_positions(model: Any) -> None:
+    """Resample the table of positions to the patches of 224 x 224 as the original code does."""
+    import torch
+    from torch.nn import functional
+
+    table, patch = model.embeddings.position_embeddings, model.config.patch_size
+    side, to = int((table.shape[1] - 1) ** 0.5), SIDE // patch
+    if side == to:
+        return
+    grid = table.detach()[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    scale = (to + OFFSET) / side
+    found = functional.interpolate(grid, scale_factor=(scale, scale), mode="bicubic", antialias=False)
+    flat = found.permute(0, 2, 3, 1).reshape(1, to * to, -1)
+    model.embeddings.position_embeddings = torch.nn.Parameter(torch.cat([table.detach()[:, :1], flat], 1), requires_grad=False)
 
 
 def _digest(folder: Path) -> str:

@@ -179,7 +179,7 @@ def dinov2(tmp_path_factory):
     from transformers import Dinov2Config, Dinov2Model
 
     torch.manual_seed(0)
-    config = Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=518, patch_size=14)
+    config = Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=224, patch_size=14)
     folder = tmp_path_factory.mktemp("dinov2")
     model = Dinov2Model(config).eval()
     model.save_pretrained(folder)
@@ -207,6 +207,23 @@ def test_dinov2_is_given_images_as_dgm_eval_gives_them(dinov2):
     framed = Dinov2Extractor(str(folder), Extraction(frame=Frame("crop", 64)))
     assert framed.key != extractor.key and len(extractor.key["weights"]) == 64
     assert not torch.allclose(framed.features([framed.load(png(images[0]), "x")]), ours[:1], atol=1e-3)
+
+
+def test_positions_of_dinov2_are_resampled_as_the_original_does(tmp_path):
+    """A line stays one, but for the ripple of torch's bicubic: position i is read at (i + 0.5) * 37 / 16.1 - 0.5."""
+    from transformers import Dinov2Config, Dinov2Model
+
+    model = Dinov2Model(Dinov2Config(hidden_size=4, num_hidden_layers=1, num_attention_heads=1, image_size=518, patch_size=14))
+    rows, columns = torch.meshgrid(torch.arange(37.0), torch.arange(37.0), indexing="ij")
+    table = model.embeddings.position_embeddings.data
+    table[0, 1:] = torch.stack([rows, columns, rows + columns, rows * 0], -1).reshape(-1, 4)
+    model.save_pretrained(tmp_path)
+    ours = Dinov2Extractor(str(tmp_path), Extraction())._model.embeddings.position_embeddings[0]
+    grid, line = ours[1:].reshape(16, 16, 4), (torch.arange(16) + 0.5) * 37 / 16.1 - 0.5
+    assert torch.allclose(grid[1:-1, 1:-1, 0], line[1:-1, None].expand(14, 14), atol=0.08)
+    assert torch.allclose(grid[1:-1, 1:-1, 1], line[None, 1:-1].expand(14, 14), atol=0.08)
+    assert abs(float(grid[14, 14, 0]) - (14.5 * 37 / 16 - 0.5)) > 0.12  # where transformers' own would be
+    assert torch.equal(ours[0], table[0, 0])
 
 
 def test_other_models_and_folders_are_no_dinov2(tmp_path, dinov2):
