@@ -6,10 +6,7 @@ shares them between runs (store.py).
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from recap_eval.console import progress_bar
 from recap_eval.data.digests import Digests
 from recap_eval.data.items import ImageItem
+from recap_eval.decoding import prepared
 from recap_eval.errors import DataError
 from recap_eval.models.base import DualEncoder
 from recap_eval.store import NoStore, Store, part_of
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
 MANY = 16  # so many different texts are not all made of unknown words
 ON_CPU, ON_GPU = 64, 256  # images per forward pass; benchmarks/clip_eval.py tells the speed at 16, 32 and 64
 TOKENS = 77  # `batch_size` texts of so many tokens fill a forward pass; of shorter ones, more
-SHARE = 4  # images that a thread takes at a time: handing over one by one costs as much as decoding a tenth of it
-AHEAD = 3  # batches prepared while a GPU works; on a CPU decoding ahead only takes cores from the model
 
 
 @dataclass(frozen=True)
@@ -139,14 +135,15 @@ class Embedder:
     def _embed_images(self, wanted: dict[str, ImageItem]) -> None:
         known = self._store.known("images", list(wanted))
         todo = [(digest, item) for digest, item in wanted.items() if digest not in known and digest not in self._unreadable]
+        batches = (todo[start : start + self.batch_size] for start in range(0, len(todo), self.batch_size))
         with self._keeping(), self._bar(len(todo), "images") as bar:
-            for digests, images in self._prepared(todo):
-                good = [(digest, image) for digest, image in zip(digests, images, strict=True) if image is not None]
+            for part, images in prepared(batches, self._load, self.model.device):
+                good = [(digest, image) for (digest, _), image in zip(part, images, strict=True) if image is not None]
                 if good:
                     batch = self.model.pixels.batch([image for _, image in good], self.model.device)
                     vectors = _unit(self.model.encode_images(batch), self.model.id.name)
                     self._store.add("images", [digest for digest, _ in good], vectors)
-                bar.update(len(digests))
+                bar.update(len(part))
 
     @contextmanager
     def _keeping(self) -> Iterator[None]:
@@ -156,27 +153,8 @@ class Embedder:
         finally:
             self._store.flush()
 
-    def _prepared(self, todo: list[tuple[str, ImageItem]]) -> Iterator[tuple[list[str], list[Any]]]:
-        """Yield batches of decoded images; on a GPU some batches ahead of the model."""
-        ahead = AHEAD if self.model.device != "cpu" else 0
-        waiting: deque[tuple[list[str], list[Future[Any]]]] = deque()
-        with _pool(_workers(self.model.device)) as pool:
-            try:
-                for start in range(0, len(todo), self.batch_size):
-                    part = todo[start : start + self.batch_size]
-                    shares = [part[first : first + SHARE] for first in range(0, len(part), SHARE)]
-                    waiting.append(([digest for digest, _ in part], [pool.submit(self._load_all, share) for share in shares]))
-                    if len(waiting) > ahead:
-                        yield _result(waiting.popleft())
-                while waiting:
-                    yield _result(waiting.popleft())
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)  # the pool's end waits
-
-    def _load_all(self, share: list[tuple[str, ImageItem]]) -> list[Any]:
-        return [self._load(digest, item) for digest, item in share]
-
-    def _load(self, digest: str, item: ImageItem) -> Any:
+    def _load(self, job: tuple[str, ImageItem]) -> Any:
+        digest, item = job
         try:
             return self.model.pixels.load(item.read_image(), item.where, item.box)
         except DataError as error:
@@ -220,36 +198,6 @@ class Embedder:
 
     def _bar(self, total: int, what: str) -> Any:
         return progress_bar(total, f"  {what}", "it", disable=not self.progress or total == 0)
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Give threads that decode, each on one core.
-
-    A thread in which torch works in parallel brings a team of its own, and as soon as there are more OpenMP threads than cores,
-    their barriers sleep instead of spinning: the model beside them then loses a twentieth of its speed.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(workers, "decode", torch.set_num_threads, (1,)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(threads)  # what a thread sets is also the start of threads to come
-
-
-def _workers(device: str) -> int:
-    import torch
-
-    if device == "cpu":
-        return 2 * torch.get_num_threads()  # they wait for files and for each other
-    return max(1, len(os.sched_getaffinity(0)))
-
-
-def _result(waiting: tuple[list[str], list[Future[Any]]]) -> tuple[list[str], list[Any]]:
-    digests, futures = waiting
-    return digests, [image for future in futures for image in future.result()]
 
 
 def _unit(features: torch.Tensor, name: str) -> torch.Tensor:

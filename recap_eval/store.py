@@ -38,7 +38,7 @@ def part_of(content: str, parts: int) -> int:
     return int.from_bytes(content_key(content)[:8], "big") % parts
 
 
-class _Rows:
+class Rows:
     """Vectors by key: one matrix, grown by blocks."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class NoStore:
     """Keeps embeddings in memory only."""
 
     def __init__(self) -> None:
-        self._rows = {"images": _Rows(), "texts": _Rows()}
+        self._rows = {"images": Rows(), "texts": Rows()}
 
     def known(self, kind: str, contents: Sequence[str]) -> set[str]:
         """Return which of the contents are there."""

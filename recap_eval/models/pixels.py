@@ -51,7 +51,7 @@ def decode_image(payload: bytes, where: str, box: Box | None = None) -> Image:
     """
     from PIL import Image
 
-    array = _plain_jpeg(payload)
+    array = plain_jpeg(payload)
     if array is not None:
         found = _as_image(array)
     else:
@@ -60,8 +60,12 @@ def decode_image(payload: bytes, where: str, box: Box | None = None) -> Image:
     return found if box is None else found.crop(box)
 
 
-def _plain_jpeg(payload: bytes) -> np.ndarray | None:
+def plain_jpeg(payload: bytes, layout: str = "RGBX") -> np.ndarray | None:
     """Return an ordinary JPEG as (H, W, 4) bytes, the fourth unused: PIL's values, without its copies between rows and image.
+
+    Args:
+        payload: The encoded image.
+        layout: "RGB" for (H, W, 3).
 
     Returns:
         None for anything else, damaged files and those too large among them: PIL tells what they are.
@@ -74,7 +78,7 @@ def _plain_jpeg(payload: bytes) -> np.ndarray | None:
     try:
         height, width, space, _ = decode_jpeg_header(payload)
         if space in PLAIN and height * width <= (Image.MAX_IMAGE_PIXELS or 0):
-            array: np.ndarray = decode_jpeg(payload, "RGBX")
+            array: np.ndarray = decode_jpeg(payload, layout)
             return array
     except ValueError:
         pass
@@ -148,12 +152,15 @@ class TransformPixels:
 
     def load(self, payload: bytes, where: str, box: Box | None = None) -> torch.Tensor:
         """Return one image as (3, H, W) bytes; see `Pixels.load`."""
+        if self._fast is not None:
+            return _resized_fast(_planes_of(payload, where, box), self._fast)
+        return self.shrink(decode_image(payload, where, box))
+
+    def shrink(self, image: Image) -> torch.Tensor:
+        """Return an RGB image resized and cropped, as (3, H, W) bytes."""
         import numpy as np
         import torch
 
-        if self._fast is not None:
-            return _resized_fast(_planes_of(payload, where, box), self._fast)
-        image = decode_image(payload, where, box)
         return torch.from_numpy(np.array(self._steps(image))).permute(2, 0, 1).contiguous()
 
     def batch(self, images: Sequence[torch.Tensor], device: str) -> torch.Tensor:
@@ -188,7 +195,7 @@ def _planes_of(payload: bytes, where: str, box: Box | None) -> torch.Tensor:
     """
     import torch
 
-    array = _plain_jpeg(payload) if box is None else None
+    array = plain_jpeg(payload) if box is None else None
     return _planes(decode_image(payload, where, box)) if array is None else torch.from_numpy(array).permute(2, 0, 1)
 
 

@@ -1,0 +1,1 @@
+"""Images to features for distances between sets of images: networks, resizes, decoding, all named in one key."""
