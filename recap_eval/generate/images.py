@@ -188,7 +188,7 @@ def _from_names(folder: Path, prompts: PromptSet, tolerate: bool) -> ImageSet:
 def _look(
     folder: Path, place: Path, paths: Sequence[Path], besides: Iterable[Path] = ()
 ) -> tuple[dict[Path, str], list[str], list[str]]:
-    """Return digests of the files that are there, names of those that are not, and of images below `place` that nothing lists."""
+    """Return digests of the files that are there, names of those that are not, and of images that nothing lists."""
     there = [path for path in paths if path.is_file()]
     missing = [str(path.relative_to(folder)) for path in paths if not path.is_file()]
     listed = {*paths, *besides}

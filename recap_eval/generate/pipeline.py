@@ -12,13 +12,13 @@ import warnings
 from functools import cached_property
 from typing import Any
 
-from recap_eval.errors import DataError, UserError
+from recap_eval.errors import UserError
 from recap_eval.generate.base import Picture, Running, Sampling
 from recap_eval.generate.pipeline_files import CHECKER, PipelineFiles
+from recap_eval.generate.pipeline_weights import load_pipeline
 from recap_eval.generate.schedulers import FOLDER, config_of, make_scheduler
 from recap_eval.models.loading import resolve_device, resolve_precision
 
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 FIXED = {  # of pipelines that would otherwise rewrite prompts, or sample in another size and resample
     "clean_caption": False,
     "use_resolution_binning": False,
@@ -97,21 +97,7 @@ class DiffusersModel:
 
     @cached_property
     def _pipeline(self) -> Any:
-        import torch
-        from diffusers.utils import logging
-        from safetensors import SafetensorError
-
-        logging.set_verbosity_error()  # a line for every prompt that is cut; we count them
-        logging.disable_progress_bar()
-        folder, options = self._files.folder, dict(self._loading_options())
-        try:
-            pipeline = self._class.from_pretrained(
-                folder, use_safetensors=True, torch_dtype=getattr(torch, DTYPES[self._precision]), **options
-            )
-        except (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, ImportError, SafetensorError) as error:
-            why = " ".join(str(error).split())[:300]
-            raise DataError(f"{folder} cannot be loaded ({type(error).__name__}: {why}).", "Get the model again.") from error
-        pipeline.set_progress_bar_config(disable=True)
+        pipeline = load_pipeline(self._class, self._files, self._precision, self._loading_options())
         pipeline.to(self.device)
         if self._running.compile:
             _denoiser(pipeline).compile()
@@ -161,8 +147,9 @@ def _pipeline_class(kind: str) -> Any:
         return found
     from diffusers.pipelines.auto_pipeline import SUPPORTED_TASKS_MAPPINGS
 
-    families = [name for table in SUPPORTED_TASKS_MAPPINGS for name, member in table.items() if member is found]
-    text_to_image = SUPPORTED_TASKS_MAPPINGS[0]
+    tables: list[dict[str, Any]] = list(SUPPORTED_TASKS_MAPPINGS)
+    families = [name for table in tables for name, member in table.items() if member is found]
+    text_to_image = tables[0]
     if not families or families[0] not in text_to_image:
         raise UserError(f"{kind} is no text-to-image pipeline.", "Name another.")
     return text_to_image[families[0]]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recap_eval.data.annotations import read_lines, read_text
-from recap_eval.data.parquet import schema_of, read_columns
+from recap_eval.data.parquet import read_columns, schema_of
 from recap_eval.errors import DataError, UserError
 from recap_eval.generate.prompts import Prompt, PromptSet, make_set
 

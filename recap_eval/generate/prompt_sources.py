@@ -102,7 +102,7 @@ def _prompts(name: str, data: CaptionedImages, source: dict[str, Any]) -> Prompt
 def _locked(found: PromptSet, digest: str | None) -> PromptSet:
     if digest is not None and found.fingerprint != digest:
         raise DataError(
-            f"The prompts of {found.name} are not those that this name stands for: {found.fingerprint[:12]}, not {digest[:12]}.",
+            f"{found.name} is not what this name stands for: its digest is {found.fingerprint[:12]}, not {digest[:12]}.",
             "Get the data again, or give a file of your own prompts.",
         )
     return found
