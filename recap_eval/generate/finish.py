@@ -55,7 +55,7 @@ def finish(model: ImageModel, job: Job, seconds: float) -> Standing:
     state = read_state(job.out, items)
     failed = [state.failed[item.key] for item in items if item.key in state.failed]
     standing = Standing(len(items), len(state.done), failed, None)
-    if standing.pending:
+    if standing.pending or not state.done:
         return standing
     rows = [(state.done.get(item.key) or state.failed[item.key]).row for item in items]
     write_manifest(job.out / MANIFEST, rows)

@@ -35,12 +35,15 @@ FORMATS: dict[str, dict[str, Any]] = {  # what Pillow is told, by file suffix
 }
 
 
-def claim(folder: Path, identity: dict[str, Any]) -> None:
+def claim(folder: Path, identity: dict[str, Any]) -> str:
     """Begin a run in a folder, or find that it is the one begun there.
 
     Args:
         folder: The folder.
         identity: Everything the images depend on, by name; values are JSON.
+
+    Returns:
+        The run's digest, which its rows bear.
 
     Raises:
         UserError: The folder holds something else, or a run with another configuration; the message names the field.
@@ -50,16 +53,29 @@ def claim(folder: Path, identity: dict[str, Any]) -> None:
     if not path.is_file():
         if folder.exists() and (not folder.is_dir() or any(entry.name != CLAIM for entry in _visible(folder))):
             raise UserError(f"{folder} is not empty and holds no generation.", "Choose a new or an empty folder: --out DIR")
-        _create(path, {"schema_version": SCHEMA_VERSION, "digest": digest_json(identity), "identity": identity})
+        _create(path, _description(identity))
+    known = _read_claim(path)
+    if (difference := _differs(known["identity"], identity)) is None:
+        return str(known["digest"])
+    if not any((folder / FOLDER).glob("*/[!.]*")):  # nothing came of it: a mistyped setting costs no folder
+        write_json(path, _description(identity))
+        return str(_read_claim(path)["digest"])
+    field, before, now = difference
+    raise UserError(
+        f"{folder} was begun with {field} {_told(before)}, not {_told(now)}.",
+        "Choose another folder (--out DIR), or give the same options as before.",
+    )
+
+
+def _description(identity: dict[str, Any]) -> dict[str, Any]:
+    return {"schema_version": SCHEMA_VERSION, "digest": digest_json(identity), "identity": identity}
+
+
+def _read_claim(path: Path) -> dict[str, Any]:
     known = read_json(path)
-    if not isinstance(known, dict) or not isinstance(known.get("identity"), dict):
+    if not isinstance(known, dict) or not isinstance(known.get("identity"), dict) or "digest" not in known:
         raise UserError(f"{path} is no description of a generation.", "Choose another folder: --out DIR")
-    if (field := _differs(known["identity"], identity)) is not None:
-        before, now = known["identity"].get(field), identity.get(field)
-        raise UserError(
-            f"{folder} was begun with {field} {_told(before)}, not {_told(now)}.",
-            "Choose another folder (--out DIR), or give the same options as before.",
-        )
+    return known
 
 
 def _visible(folder: Path) -> Iterable[Path]:
@@ -78,8 +94,15 @@ def _create(path: Path, record: dict[str, Any]) -> None:
         mine.unlink(missing_ok=True)
 
 
-def _differs(known: dict[str, Any], asked: dict[str, Any]) -> str | None:
-    return next((name for name in {**asked, **known} if known.get(name) != asked.get(name)), None)
+def _differs(known: dict[str, Any], asked: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    """Return the first field that differs, and both values; of a table, the field in it."""
+    for name in {**asked, **known}:
+        before, now = known.get(name), asked.get(name)
+        if before == now:
+            continue
+        inner = _differs(before, now) if isinstance(before, dict) and isinstance(now, dict) else None
+        return (f"{name}.{inner[0]}", *inner[1:]) if inner else (name, before, now)
+    return None
 
 
 def _told(value: object) -> str:
@@ -128,7 +151,11 @@ class State:
 
 
 def read_state(folder: Path, items: Iterable[Item]) -> State:
-    """Return what of a run's items is done: recorded, and its file is there in its full length.
+    """Return what of a run's items is done: recorded in this run, and its file is there in its full length.
+
+    Args:
+        folder: The folder, claimed by the run.
+        items: All items of the run.
 
     Raises:
         DataError: A record is damaged.
@@ -136,8 +163,11 @@ def read_state(folder: Path, items: Iterable[Item]) -> State:
     files = {item.key: item.file for item in items}
     done: dict[Key, Made] = {}
     failed: dict[Key, Made] = {}
+    run = _read_claim(folder / CLAIM)["digest"]
     for made in read_parts(folder):
         row = made.row
+        if made.run != run:
+            continue
         if row.error:
             failed[row.key] = made
         elif row.file == files.get(row.key):

@@ -74,12 +74,14 @@ class Made:
 
     Args:
         row: The image.
+        run: Digest of the run.
         seconds: What it took: its share of the batch.
         device: Where it was made.
         batch_size: Images of its forward pass.
     """
 
     row: Row
+    run: str
     seconds: float
     device: str
     batch_size: int

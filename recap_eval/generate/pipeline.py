@@ -54,7 +54,8 @@ class DiffusersModel:
         self._arguments = self._call_arguments(sampling, running)
         self.name, self.revision = files.name, files.revision
         self.identity = self._identity()
-        self.about = {"class": self._class.__name__, "commit": files.commit, "trained": _training(files)}
+        facts = {"class": self._class.__name__, "commit": files.commit, "trained": _training(files)}
+        self.about = {name: value for name, value in facts.items() if value}
 
     def generate(self, prompts: list[str], seeds: list[int]) -> list[Picture]:
         """Return one image a prompt; all its randomness comes from its seed.
@@ -147,7 +148,7 @@ def _pipeline_class(kind: str) -> Any:
         return found
     from diffusers.pipelines.auto_pipeline import SUPPORTED_TASKS_MAPPINGS
 
-    tables: list[dict[str, Any]] = list(SUPPORTED_TASKS_MAPPINGS)
+    tables: Any = SUPPORTED_TASKS_MAPPINGS  # text to image stands first
     families = [name for table in tables for name, member in table.items() if member is found]
     text_to_image = tables[0]
     if not families or families[0] not in text_to_image:

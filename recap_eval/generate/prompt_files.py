@@ -111,7 +111,7 @@ def _csv(path: Path, delimiter: str = ",") -> Iterator[Placed]:
                 raise DataError(f"{place} has not as many fields as the heading.", "Put texts with commas into quotes.")
             yield place, dict(row)
     except csv.Error as error:
-        raise DataError(f"{path}: line {reader.line_num} is no CSV ({error}).", "Mend that line.") from error
+        raise DataError(f"{path}: line {reader.reader.line_num} is no CSV ({error}).", "Mend that line.") from error
 
 
 def _tsv(path: Path) -> Iterator[Placed]:

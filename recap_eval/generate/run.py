@@ -84,7 +84,7 @@ def generate_images(model: ImageModel, job: Job, shard: tuple[int, int] | None =
         UserError: The folder holds another run, or another process works on this part.
         DataError: The disk is full, the model cannot be loaded, or nothing but failures came of it.
     """
-    claim(job.out, job.identity(model))
+    run = claim(job.out, job.identity(model))
     items = job.items()
     size = job.batch_size or (4 if model.device in ("cpu", "own") else 16)
     with open_part(job.out, shard) as part:
@@ -92,7 +92,7 @@ def generate_images(model: ImageModel, job: Job, shard: tuple[int, int] | None =
         share = batches(items, size, shard)
         missing = [batch for batch in share if any(item.key not in state.done for item in batch)]
         total, found = sum(map(len, share)), sum(item.key in state.done for batch in share for item in batch)
-        worker = _Worker(model, job, part, state)
+        worker = _Worker(model, job, part, (run, state))
         start = time.perf_counter()
         with progress_bar(total, "images", "img", initial=found, disable=not progress or not missing) as bar:
             for batch in missing:
@@ -103,8 +103,9 @@ def generate_images(model: ImageModel, job: Job, shard: tuple[int, int] | None =
 class _Worker:
     """Makes batches and keeps count."""
 
-    def __init__(self, model: ImageModel, job: Job, part: Part, state: State) -> None:
-        self._model, self._job, self._part, self._state = model, job, part, state
+    def __init__(self, model: ImageModel, job: Job, part: Part, standing: tuple[str, State]) -> None:
+        self._model, self._job, self._part = model, job, part
+        self._run, self._state = standing
         self.made = 0
         self.failed: list[Made] = []
 
@@ -135,7 +136,7 @@ class _Worker:
         else:
             facts = write_image(self._job.out, item, picture.image, self._job.form)
             row = new_row(item, **facts, cut_by=cut, blanked=picture.blanked)
-        return Made(row, round(seconds, 4), self._model.device, size)
+        return Made(row, self._run, round(seconds, 4), self._model.device, size)
 
     def _attempt(self, batch: list[Item]) -> Sequence[Picture | str]:
         """Make a batch; where it fails, make its images one by one, and give the reason in place of those that fail."""
