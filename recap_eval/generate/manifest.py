@@ -98,7 +98,8 @@ def read_manifest(path: Path) -> list[Row]:
     Raises:
         DataError: It is missing, damaged or of another form; the message names the line.
     """
-    return [Row(**_record(path, number, line, Row)) for number, line in enumerate(read_text(path).splitlines(), start=1)]
+    lines = read_text(path).split("\n")[:-1]  # not splitlines: prompts may hold other separators, such as U+2028
+    return [Row(**_record(path, number, line, Row)) for number, line in enumerate(lines, start=1)]
 
 
 def read_parts(folder: Path) -> list[Made]:

@@ -119,7 +119,7 @@ def _tsv(path: Path) -> Iterator[Placed]:
 
 
 def _text(path: Path) -> Iterator[Placed]:
-    for number, line in enumerate(read_text(path).lstrip("\ufeff").rstrip().splitlines(), start=1):
+    for number, line in enumerate(read_text(path).lstrip("\ufeff").rstrip().split("\n"), start=1):
         yield f"{path}: line {number}", {"prompt": line}
 
 

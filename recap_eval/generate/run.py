@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from recap_eval.generate.manifest import Made, Part, open_part
 from recap_eval.generate.plan import Item, batches, plan
 from recap_eval.generate.prompts import PromptSet
 
+WRITERS = 4
 PATIENCE = 8  # failures in a row, and nothing made, after which the rest is not tried
 FAILURES = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError, RuntimeWarning)
 
@@ -115,11 +117,10 @@ class _Worker:
         pictures = self._attempt(batch)
         seconds = (time.perf_counter() - start) / len(batch)
         cuts = self._model.cuts([item.prompt.text for item in batch])
-        rows = [
-            self._made(item, picture, cut, seconds, len(batch))
-            for item, picture, cut in zip(batch, pictures, cuts, strict=True)
-            if item.key not in self._state.done
-        ]
+        made = zip(batch, pictures, cuts, strict=True)
+        missing = [one for one in made if one[0].key not in self._state.done]
+        with ThreadPoolExecutor(WRITERS) as pool:  # compressing leaves the interpreter free
+            rows = list(pool.map(lambda one: self._made(*one, seconds, len(batch)), missing))
         self._part.add(rows)
         self.failed += (bad := [made for made in rows if made.row.error])
         self.made += len(rows) - len(bad)

@@ -366,3 +366,14 @@ def test_a_copied_folder_is_the_same_artifact(tmp_path):
     complete(job)
     shutil.copytree(job.out, tmp_path / "copy")
     assert find_artifact(tmp_path / "copy").revision == find_artifact(job.out).revision
+
+
+def test_hostile_prompts_survive_the_manifest(tmp_path):
+    texts = ("a\u2028b", "a\x85b", "a\x0bb\x1cc", 'quote " and \\ back', "zwei\nZeilen\r\n", "<script>", "\ufeffx", "\0")
+    prompts = PromptSet("hostile", tuple(Prompt(f"{n}{text}", f"p{text}") for n, text in enumerate(texts)))
+    job = Job(tmp_path / "out", prompts)
+    complete(job)
+    assert [(row.id, row.prompt) for row in read_manifest(job.out / "manifest.jsonl")] == [
+        (p.id, p.text) for p in prompts.prompts
+    ]
+    assert complete(job)[0].made == 0

@@ -194,6 +194,11 @@ def test_weights_that_are_missing_are_told(fresh):
         save_file(whole, path, {"format": "pt"})
 
 
+def test_a_pipeline_saved_as_image_to_image_generates_from_text(fresh):
+    _index(fresh, _class_name="StableDiffusionImg2ImgPipeline")
+    assert model_of(fresh).identity["pipeline"] == "StableDiffusionPipeline"
+
+
 def _drop_index(folder):
     (folder / "model_index.json").unlink()
 
