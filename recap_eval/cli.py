@@ -54,6 +54,16 @@ FETCH_EXAMPLES = """examples:
 Names are those of this list, of tasks and of suites. Every file is verified by its digest; what is broken off goes on
 where it was; what is there already is not fetched again."""
 
+GENERATE_EXAMPLES = """examples:
+  recap-eval generate --model runs/dit --prompts scenes --column recap --out images/dit-recap
+  recap-eval generate --model ORG/PIPELINE --prompts recap-coco-30k --out images/a \\
+      --scheduler ddpm --steps 250 --guidance-scale 10 --height 256 --width 256
+  recap-eval generate --model mine.py:Model --prompts prompts.csv --prompt-column caption --out images/mine
+  recap-eval generate … --shard 1/4                        one part of four; or torchrun --nproc-per-node 4 --no-python …
+
+After Ctrl-C, a crash or a failure the same command goes on. An image depends on the seed, its prompt's id and the
+settings, not on order or number of parts. See docs/generation.md."""
+
 STUDY_EXAMPLES = """examples:
   recap-eval study studies/clip-mix.yaml --dry-run         every command, what is done, how long the rest takes
   recap-eval study studies/clip-mix.yaml --root build/demo --set samples=60000 --set seed=0
@@ -78,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_scenes(commands)
     _add_fetch(commands)
     _add_study(commands)
+    _add_generate(commands)
     return parser
 
 
@@ -181,6 +192,21 @@ def _add_study(commands: Any) -> None:
     study.add_argument("--jobs", type=positive, default=1, metavar="N", help="nodes at once (default 1)")
     study.add_argument("--dry-run", action="store_true", help="print the graph and what of it is done; run nothing")
     study.set_defaults(run=run_study)
+
+
+def _add_generate(commands: Any) -> None:
+    from recap_eval.generate.options import add_generate
+
+    generate = add_command(commands, "generate", "make images of prompts with a text-to-image model", GENERATE_EXAMPLES)
+    add_generate(generate)
+    generate.set_defaults(run=run_generate)
+
+
+def run_generate(args: argparse.Namespace) -> int:
+    """Make images of prompts."""
+    from recap_eval.commands.generate import run_generate as run
+
+    return run(args)
 
 
 def run_study(args: argparse.Namespace) -> int:

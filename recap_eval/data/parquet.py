@@ -168,7 +168,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> list[list[Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    _schema_of(path, columns)
+    schema_of(path, columns)
     try:
         table = pq.read_table(path, columns=list(columns))
     except (pa.ArrowException, OSError) as error:
@@ -190,7 +190,7 @@ def images_in(path: Path, column: str, keys: Sequence[str], groups: RowGroups) -
     """
     import pyarrow as pa
 
-    schema, sizes = _schema_of(path, [column])
+    schema, sizes = schema_of(path, [column])
     kind = schema.field(column).type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         files = find_images(path.parent, [(str(name),) for name in read_columns(path, [column])[0]], path)
@@ -203,7 +203,7 @@ def images_in(path: Path, column: str, keys: Sequence[str], groups: RowGroups) -
     return [ParquetImage(key, path, column, group, row, groups) for key, (group, row) in zip(keys, cells, strict=True)]
 
 
-def _schema_of(path: Path, columns: Sequence[str]) -> tuple[pa.Schema, list[int]]:
+def schema_of(path: Path, columns: Sequence[str]) -> tuple[pa.Schema, list[int]]:
     """Return a file's schema and the rows of each row group; an error names a column that is not there."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -99,7 +99,7 @@ def load(spec: str, how: Loading) -> OwnModel:
         UserError: No such module or attribute, or it lacks a method.
     """
     where, _, attribute = spec.rpartition(":")
-    module = _module(where, spec)
+    module = module_of(where, spec)
     if not hasattr(module, attribute):
         raise UserError(f"{where} has no {attribute!r}.", "Name a class, a function or an object: MODULE:ATTR")
     subject = getattr(module, attribute)
@@ -110,7 +110,16 @@ def load(spec: str, how: Loading) -> OwnModel:
     return OwnModel(subject, attribute, how)
 
 
-def _module(where: str, spec: str) -> ModuleType:
+def module_of(where: str, spec: str) -> ModuleType:
+    """Import a user's module.
+
+    Args:
+        where: A module on the Python path or in the working folder, or a file.
+        spec: What the user typed, for the message.
+
+    Raises:
+        UserError: There is no such module or file.
+    """
     hint = "Name MODULE:ATTR on the Python path, or FILE.py:ATTR. Other models: recap-eval list models"
     path = Path(where).expanduser()
     if path.suffix == ".py":

@@ -13,11 +13,25 @@ from pathlib import Path
 import pytest
 from support import ROOT, TINY, assert_two_line_error, recap
 
-HEAVY = ("torch", "numpy", "pandas", "open_clip", "transformers", "PIL", "pyarrow", "matplotlib", "jinja2", "scipy")
+HEAVY = (
+    "torch",
+    "diffusers",
+    "numpy",
+    "pandas",
+    "open_clip",
+    "transformers",
+    "PIL",
+    "pyarrow",
+    "matplotlib",
+    "jinja2",
+    "scipy",
+)
 
 
 HELPS = [("recap_eval", []), ("recap_train", []), ("recap_caption", []), ("recap_train", ["clip"])]
-HELPS += [("recap_eval", [name]) for name in ("clip", "compare", "fetch", "list", "report", "scenes", "show", "study")]
+HELPS += [
+    ("recap_eval", [name]) for name in ("clip", "compare", "fetch", "list", "report", "scenes", "show", "study", "generate")
+]
 
 
 @pytest.mark.parametrize(("package", "words"), HELPS)

@@ -1,0 +1,1 @@
+"""Prompts and a text-to-image model to a folder of images with its manifest, and such folders read back."""
