@@ -64,6 +64,17 @@ GENERATE_EXAMPLES = """examples:
 After Ctrl-C, a crash or a failure the same command goes on. An image depends on the seed, its prompt's id and the
 settings, not on order or number of parts. See docs/generation.md."""
 
+T2I_EXAMPLES = """examples:
+  recap-eval t2i --images images/dit-recap --reference scenes --metrics fid,kid,clip:runs/p0.5 --data data
+  recap-eval t2i --images samples --list samples.csv --metrics clip,recap-clip             CSV with file, prompt and id
+  recap-eval t2i --images images/a --reference coco2014/val --frame crop:256 --save-stats val256.npz
+  recap-eval t2i --model ORG/PIPELINE --prompts recap-coco-30k --column recap --images images/a \\
+      --scheduler ddpm --steps 250 --guidance-scale 10 --height 256 --width 256 --reference coco-val --metrics fid,clip,recap-clip
+  recap-eval compare dit-p0/scenes-recap dit-p0.5/scenes-recap                             paired on the same prompts
+
+Metrics: fid, kid, fd-dinov2, cmmd, prdc to a reference; clip, recap-clip to the prompts; any model or extractor by
+clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR (inception, dinov2, clip:MODEL). See docs/protocols.md."""
+
 STUDY_EXAMPLES = """examples:
   recap-eval study studies/clip-mix.yaml --dry-run         every command, what is done, how long the rest takes
   recap-eval study studies/clip-mix.yaml --root build/demo --set samples=60000 --set seed=0
@@ -89,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_fetch(commands)
     _add_study(commands)
     _add_generate(commands)
+    _add_t2i(commands)
     return parser
 
 
@@ -200,6 +212,46 @@ def _add_generate(commands: Any) -> None:
     generate = add_command(commands, "generate", "make images of prompts with a text-to-image model", GENERATE_EXAMPLES)
     add_generate(generate)
     generate.set_defaults(run=run_generate)
+
+
+def _add_t2i(commands: Any) -> None:
+    from recap_eval.generate.options import add_prompts, add_running, add_sampling
+
+    t2i = add_command(commands, "t2i", "measure generated images: distances to real ones, scores against prompts", T2I_EXAMPLES)
+    t2i.add_argument("--images", type=as_path, metavar="DIR", help="folder of images; with --model, where they are made")
+    t2i.add_argument("--list", type=as_path, metavar="FILE", help="CSV or JSONL with file, prompt, id, for a folder of others")
+    t2i.add_argument("--model", metavar="M", help="generate first: a pipeline's folder, ORG/NAME, or MODULE:ATTR")
+    t2i.add_argument("--reference", metavar="R", help="folder of real images, statistics (.npz), or a data set by name")
+    t2i.add_argument("--metrics", default="clip", metavar="M,…", help="see below (default: clip)")
+    t2i.add_argument(
+        "--resize", default="clean", metavar="R", help="to the Inception: clean (default), tf1, legacy_pytorch, tm18"
+    )
+    t2i.add_argument(
+        "--frame", metavar="F", help="what of each image is taken first: crop:256, squash:256 (default: all, as it is)"
+    )
+    t2i.add_argument(
+        "--inception-weights", type=as_path, metavar="FILE", help="the FID Inception's (default: in the data root)"
+    )
+    t2i.add_argument("--feature-precision", default="fp32", choices=("fp32", "bf16"), help="of extractors and scorers")
+    t2i.add_argument("--feature-batch", type=positive, metavar="N", help="images a forward pass of extractors and scorers")
+    t2i.add_argument("--save-stats", type=as_path, metavar="FILE", help="keep the reference's mean and covariance (.npz)")
+    t2i.add_argument("--out", type=as_path, default=Path("leaderboards"), metavar="DIR", help="where results go")
+    t2i.add_argument("--skip-bad", action="store_true", help="count and leave out missing, changed or unreadable images")
+    t2i.add_argument("--force", action="store_true", help="measure again and replace what is there")
+    t2i.add_argument("--cache", type=as_path, metavar="DIR", help="where features are kept (default: $RECAP_CACHE)")
+    t2i.add_argument("--no-cache", action="store_true", help="keep no features, use none")
+    t2i.add_argument("--cache-limit", type=float, default=20, metavar="GB", help="size of the cache (default 20)")
+    add_prompts(t2i, required=False)
+    add_sampling(t2i)
+    add_running(t2i)
+    t2i.set_defaults(run=run_t2i)
+
+
+def run_t2i(args: argparse.Namespace) -> int:
+    """Measure generated images."""
+    from recap_eval.commands.t2i import evaluate_images
+
+    return evaluate_images(args)
 
 
 def run_generate(args: argparse.Namespace) -> int:

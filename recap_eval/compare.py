@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from recap_eval.errors import DataError, unknown_name
 from recap_eval.files import canonical_json
 from recap_eval.metrics.macro import PLAIN
-from recap_eval.results import RUN_FACTS, Result, brief, disagreement, estimate_of
+from recap_eval.results import RUN_FACTS, Result, brief, disagreement, estimate_of, scale_of
 from recap_eval.stats import ALPHA, Estimate, holm, paired_items
 from recap_eval.subjects import Subject
 from recap_eval.tasks.base import ItemScores
@@ -95,6 +95,11 @@ class Question:
     def value(self) -> Estimate:
         """The baseline's figure."""
         return estimate_of(self.result.record["metrics"][self.metric])
+
+    @property
+    def scale(self) -> float:
+        """By what tables multiply its figures."""
+        return scale_of(self.result.record["metrics"][self.metric])
 
 
 @dataclass(frozen=True)
@@ -209,6 +214,8 @@ def _apart(base: Result, groups: list[dict[int, Result]]) -> str:
 
 def _question(group: dict[int, Result], metric: str, apart: str) -> tuple[Question, list[str]]:
     base, left_out = group[0], []
+    if base.record["metrics"][metric]["n"] == 0:
+        return Question(base, metric, (), apart), [f"{base.task}, {metric}: a figure of the whole, without values per image"]
     ours = base.items(metric)
     found: list[Against] = []
     for number, result in group.items():

@@ -19,7 +19,7 @@ from recap_eval.errors import DataError
 from recap_eval.files import digest_file, digest_json, read_json, replacing, write_json
 from recap_eval.models.base import ModelId
 from recap_eval.stats import Estimate, estimate
-from recap_eval.tasks.base import ItemScores, Metric, Scores, Task
+from recap_eval.tasks.base import PERCENT, Asked, ItemScores, Metric, Scores, Task
 
 SCHEMA_VERSION = 1
 FOLDER = "results"
@@ -115,12 +115,12 @@ def settings_of(task: Task, model: ModelId, limit: int | None) -> dict[str, Any]
     return settings | ({"limit": limit} if limit is not None else {})
 
 
-def identity(task: Task, model: ModelId, data: DataId, settings: dict[str, Any]) -> str:
+def identity(task: Asked, model: ModelId, data: DataId, settings: dict[str, Any]) -> str:
     """Return the digest of what is asked: task version, settings, data, and how the model is fed."""
     return digest_json([task.name, task.version, settings, data.name, data.split, data.fingerprint, model.protocol])
 
 
-def result_path(root: Path, task: Task, model: ModelId, what: str) -> Path:
+def result_path(root: Path, task: Asked, model: ModelId, what: str) -> Path:
     """Return where the answer to a question lies."""
     return root / FOLDER / result_folder(model.name, model.revision) / f"{task.name}-{what[:8]}.json"
 
@@ -131,15 +131,19 @@ def result_folder(name: str, revision: str) -> str:
 
 
 def new_record(
-    task: Task, model: ModelId, data: DataId, settings: dict[str, Any], scores: Scores, bad: dict[str, str]
+    task: Asked, model: ModelId, data: DataId, settings: dict[str, Any], scores: Scores, bad: dict[str, str]
 ) -> dict[str, Any]:
     """Fold scores into a record: every metric with n, standard error and 95 % interval."""
     metrics = {}
     for metric in task.metrics:
+        if metric.name in scores.corpus:
+            metrics[metric.name] = _folded(Estimate(scores.corpus[metric.name], None, None, None, 0, 0), metric)
+            continue
         found = scores.metrics[metric.name]
         known = replace(metric, chance=scores.chance.get(metric.name, metric.chance))
         metrics[metric.name] = _folded(estimate(found.values, found.clusters), known)
-    return {
+    warnings = {"warnings": list(scores.warnings)} if scores.warnings else {}
+    return warnings | {
         "schema_version": SCHEMA_VERSION,
         "task": {"name": task.name, "version": task.version, "kind": task.kind, "primary": task.primary.name},
         "data": asdict(data),
@@ -156,7 +160,13 @@ def new_record(
 def _folded(found: Estimate, metric: Metric) -> dict[str, Any]:
     interval = None if found.low is None else [found.low, found.high]
     facts = {"value": found.value, "se": found.se, "ci95": interval, "n": found.n, "n_clusters": found.n_clusters}
-    return facts | {"chance": metric.chance, "higher_is_better": metric.higher_is_better}
+    facts |= {"chance": metric.chance, "higher_is_better": metric.higher_is_better}
+    return facts if metric.scale == PERCENT else facts | {"scale": metric.scale}
+
+
+def scale_of(cell: dict[str, Any]) -> float:
+    """Return by what tables multiply a metric of a record."""
+    return float(cell.get("scale", PERCENT))
 
 
 def estimate_of(cell: dict[str, Any]) -> Estimate:
@@ -192,7 +202,9 @@ def _write_items(path: Path, scores: Scores) -> None:
         )
         for name, found in scores.metrics.items()
     ]
-    pq.write_table(pa.concat_tables(tables), path, compression="zstd")
+    pq.write_table(
+        pa.concat_tables(tables) if tables else pa.table({"metric": pa.array([], pa.string())}), path, compression="zstd"
+    )
 
 
 def read_result(path: Path) -> Result:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from recap_eval.compare import FEW, Against, Comparison, Question, letter, same_run
-from recap_eval.report.cells import figure, pipe
+from recap_eval.report.cells import pipe
 from recap_eval.stats import ALPHA, Estimate
 
 SEEDS = "Training randomness is not in these intervals: another seed may differ by more. Means over seeds: recap-eval report."
@@ -18,9 +18,9 @@ def grid(found: Comparison) -> list[list[str]]:
     p = "p (Holm)" if len(found.subjects) > 2 else "p"
     lines = [["task", "metric", "n", "A", "model", "value", "Δ to A", "95 % interval", p, "differ", "won : lost", "verdict"]]
     for question in found.questions:
-        head = [_task(question), question.metric, f"{question.value.n}", figure(question.value.value)]
+        head = [_task(question), question.metric, f"{question.value.n}", f"{question.scale * question.value.value:.1f}"]
         for number, against in enumerate(question.against):
-            lines.append([*([""] * len(head) if number else head), *_cells(against)])
+            lines.append([*([""] * len(head) if number else head), *_cells(against, question.scale)])
     return lines
 
 
@@ -28,12 +28,12 @@ def _task(question: Question) -> str:
     return question.result.task + (f" ({question.apart})" if question.apart else "")
 
 
-def _cells(against: Against) -> list[str]:
+def _cells(against: Against, scale: float) -> list[str]:
     counts, found = against.counts, against.difference
     share = "–" if counts is None else f"{100 * counts.share:.1f} %"
     games = "–" if counts is None else f"{counts.won} : {counts.lost}"
-    own = [letter(against.model), figure(against.value.value)]
-    return [*own, f"{100 * found.value:+.1f}", _interval(found), _p(against.p_holm), share, games, _verdict(against)]
+    own = [letter(against.model), f"{scale * against.value.value:.1f}"]
+    return [*own, f"{scale * found.value:+.1f}", _interval(found, scale), _p(against.p_holm), share, games, _verdict(against)]
 
 
 def _verdict(against: Against) -> str:
@@ -41,8 +41,8 @@ def _verdict(against: Against) -> str:
     return f"{letter(against.model)} is {told}" if told in ("better", "worse") else told
 
 
-def _interval(found: Estimate) -> str:
-    return "–" if found.low is None or found.high is None else f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+def _interval(found: Estimate, scale: float) -> str:
+    return "–" if found.low is None or found.high is None else f"[{scale * found.low:+.1f}, {scale * found.high:+.1f}]"
 
 
 def _p(value: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from recap_eval.data.items import AnyData
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from recap_eval.embed import Embedder
     from recap_eval.tasks.catalog import Row
+
+
+PERCENT = 100.0
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ class Metric:
         label: Its name in tables.
         chance: What guessing scores on average; None where that depends on the data's size.
         higher_is_better: Its direction.
+        scale: By what tables multiply it: shares are shown × 100, distances as they are.
     """
 
     name: str
     label: str
     chance: float | None = None
     higher_is_better: bool = True
+    scale: float = PERCENT
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,39 @@ class Scores:
         metrics: Per-item scores by metric name.
         extra: Corpus-level facts: truncated share, tie share, bounds, ….
         chance: What guessing scores, by metric, where it depends on the data.
+        corpus: Metrics of the whole that have no value per item, and so no standard error.
+        warnings: What stands against reading the figures as they are, a sentence each.
     """
 
     metrics: dict[str, ItemScores]
     extra: dict[str, float] = field(default_factory=dict)
     chance: dict[str, float] = field(default_factory=dict)
+    corpus: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+class Asked(Protocol):
+    """What a result says of its task."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def version(self) -> int:
+        """Raised whenever the same model and data would give another figure."""
+
+    @property
+    def kind(self) -> str:
+        """Its family."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What it measures."""
+
+    @property
+    def primary(self) -> Metric:
+        """The metric that stands for it."""
 
 
 @dataclass(frozen=True)

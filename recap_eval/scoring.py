@@ -1,0 +1,278 @@
+"""The loop over the metrics of a set of generated images: skip what is measured, measure, fold, stamp, write."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recap_eval.data.digests import MEMORY, Digests, fingerprint
+from recap_eval.data.items import DataId, FileImage, ImageItem
+from recap_eval.errors import DataError, UserError
+from recap_eval.files import digest_file, digest_json
+from recap_eval.generate.images import SUFFIXES, ImageSet
+from recap_eval.metrics.moments import Moments, Statistics, read_statistics, write_statistics
+from recap_eval.models.base import Loading, ModelId
+from recap_eval.provenance import run_record
+from recap_eval.results import Result, identity, new_record, read_result, result_path, scale_of, write_result
+from recap_eval.runner import Options, Outcome, make_embedder
+from recap_eval.tasks.base import Scores
+from recap_eval.tasks.generation import Features, Real, SetMetric, clip_scores
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from recap_eval.extractors.base import Extraction, Extractor
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What generated images are held against.
+
+    Args:
+        name: What tables call it.
+        items: Its images; empty where only statistics are there.
+        statistics: A file of statistics, or None.
+    """
+
+    name: str
+    items: tuple[ImageItem, ...] = ()
+    statistics: Path | None = None
+
+
+def find_reference(word: str, root: Path) -> Reference:
+    """Return the reference that a user means: a folder of images, an npz of statistics, or a data set by name.
+
+    Raises:
+        UserError: Unknown name.
+        DataError: The folder holds no image, or the data is missing.
+    """
+    from importlib import import_module
+
+    from recap_eval.generate.prompt_sources import PRESETS
+
+    path = Path(word).expanduser()
+    if word in PRESETS and not path.exists():
+        preset = PRESETS[word]
+        module, _, attribute = preset.reader.partition(":")
+        data = getattr(import_module(module), attribute)(root, **preset.options, **next(iter(preset.columns.values())))
+        return Reference(word, tuple(data.images))
+    if path.suffix == ".npz":
+        return Reference(path.stem, (), path)
+    if not path.is_dir():
+        raise UserError(
+            f"The reference {word} is no folder.", f"Name a folder, statistics (.npz), or one of {', '.join(PRESETS)}."
+        )
+    found = [place for place in sorted(path.rglob("*")) if place.suffix.lower() in SUFFIXES and not place.name.startswith(".")]
+    if not found:
+        raise DataError(f"{path} holds no image.", f"Images end in {', '.join(SUFFIXES)}.")
+    return Reference(path.resolve().name, tuple(FileImage(str(place.relative_to(path)), place) for place in found))
+
+
+def measure_images(
+    images: ImageSet, metrics: Sequence[SetMetric], reference: Reference | None, how: Extraction, options: Options
+) -> Outcome:
+    """Measure a set of images by every metric and write each result as soon as it is there.
+
+    Args:
+        images: The images with their prompts.
+        metrics: The metrics.
+        reference: What the distances are to; None if there is none.
+        how: How extractors are built and run.
+        options: Where results and features go, and how errors are met.
+
+    Returns:
+        Results found or made, and what failed; a `DataError` in one metric leaves the others running.
+    """
+    outcome, bench = Outcome(), Bench(images, reference, how, options)
+    for metric in metrics:
+        try:
+            result, fresh = bench.measure(metric)
+        except DataError as error:
+            outcome.failed[metric.name] = error
+            _say(options, f"  {metric.name}: FAILED. {error.what}")
+            continue
+        outcome.results.append(result)
+        if not fresh:
+            outcome.skipped.append(metric.name)
+        _say(options, line(metric, result, fresh))
+    return outcome
+
+
+class Bench:
+    """A set of images, its reference, and what has been found out about them so far.
+
+    Args:
+        images: The images with their prompts.
+        reference: What the distances are to; None if there is none.
+        how: How extractors are built and run.
+        options: Where results and features go, and how errors are met.
+    """
+
+    def __init__(self, images: ImageSet, reference: Reference | None, how: Extraction, options: Options) -> None:
+        self.images, self.reference, self.how, self.options = images, reference, how, options
+        cache = options.cache
+        self._digests = Digests(None if cache is None else cache / MEMORY, options.progress)
+        self._extractors: dict[str, Extractor] = {}
+        self.items: list[ImageItem] = [image.item for image in images.images]
+        self._prompt_of = dict(zip((item.key for item in self.items), (image.id for image in images.images), strict=True))
+
+    @cached_property
+    def model(self) -> ModelId:
+        """Whose images they are."""
+        artifact = self.images.artifact
+        if artifact is not None:
+            return ModelId(artifact.name, artifact.revision, artifact.made)
+        contents = [[image.id, image.sample, image.sha256] for image in self.images.images]
+        return ModelId(self.images.folder.resolve().name, digest_json(contents))
+
+    @cached_property
+    def source(self) -> DataId:
+        """Which prompts they are of."""
+        prompts = [[image.id, image.prompt] for image in self.images.images]
+        about = self.images.artifact.made["prompts"] if self.images.artifact else {}
+        told = f"{len(prompts):,} images, paired by {self.images.paired_by}"
+        return DataId(str(about.get("name", self.images.folder.name)), "", digest_json(prompts), told)
+
+    def measure(self, metric: SetMetric) -> tuple[Result, bool]:
+        """Return a metric's result, and whether it was made now."""
+        if metric.scorer:
+            return self._against_prompts(metric)
+        return self._against_reference(metric)
+
+    def _against_prompts(self, metric: SetMetric) -> tuple[Result, bool]:
+        from recap_eval.models.loading import load
+
+        if any(not image.prompt for image in self.images.images):
+            raise DataError("Nothing tells the prompts of these images.", "Give a list of files and prompts: --list FILE")
+        model = load(metric.scorer, Loading(self.how.precision, self.how.device))
+        scorer = {"scorer": model.id.name, "scorer.revision": model.id.revision} | _flat("scorer", model.id.protocol)
+        settings = scorer | {"n": len(self.items)}
+        embedder = make_embedder(model, self.options)
+        prompts, owners = [image.prompt for image in self.images.images], [image.id for image in self.images.images]
+        return self._written(
+            metric, settings, lambda: (clip_scores(embedder, self.items, prompts, owners), embedder.bad)
+        )  # fmt: skip
+
+    def _against_reference(self, metric: SetMetric) -> tuple[Result, bool]:
+        if self.reference is None:
+            raise UserError(f"{metric.name} is a distance, and to what is not said.", "Name it: --reference DIR|STATS.npz|NAME")
+        extractor = self.extractor(metric.extractor)
+        settings = {"extractor": extractor.name} | _flat("extractor", extractor.key) | {"n": len(self.items)}
+        settings |= self._reference_facts(self.reference)
+        return self._written(metric, settings, lambda: self._distance(metric, extractor))
+
+    def _reference_facts(self, reference: Reference) -> dict[str, Any]:
+        if reference.statistics is not None:
+            return {"reference": reference.name, "reference.digest": digest_file(reference.statistics)}
+        digests = self._digests.of(reference.items)
+        content = fingerprint([""] * len(digests), sorted(digests), [""] * len(digests))  # a set: names and order do not matter
+        return {"reference": reference.name, "reference.digest": content, "n_reference": len(digests)}
+
+    def extractor(self, word: str) -> Extractor:
+        """Return an extractor, loaded once."""
+        from recap_eval.extractors.loading import load_extractor
+
+        if word not in self._extractors:
+            self._extractors[word] = load_extractor(word, self.how)
+        return self._extractors[word]
+
+    def _distance(self, metric: SetMetric, extractor: Extractor) -> tuple[Scores, dict[str, str]]:
+        assert metric.measure is not None
+        assert self.reference is not None
+        with self._features(extractor, self.items) as (keys, rows, bad), self._real(extractor, self.reference) as real:
+            ours = Features(keys, rows, [self._prompt_of[key] for key in keys])
+            return metric.measure(ours, real, extractor.key), bad
+
+    @contextmanager
+    def _real(self, extractor: Extractor, reference: Reference) -> Iterator[Real]:
+        if reference.statistics is not None:
+            yield Real(read_statistics(reference.statistics))
+            return
+        with self._features(extractor, reference.items) as (_, rows, _bad):
+            yield Real(Moments.of(rows).statistics(extractor.key), rows)
+
+    def save_statistics(self, word: str, path: Path) -> Statistics:
+        """Write mean and covariance of the reference, in the layout of pytorch-fid and clean-fid.
+
+        Raises:
+            UserError: There is no reference, or it is statistics already.
+        """
+        if self.reference is None or not self.reference.items:
+            raise UserError("There are no images to make statistics of.", "Name a folder: --reference DIR")
+        with self._real(self.extractor(word), self.reference) as real:
+            write_statistics(path, real.statistics)
+            return real.statistics
+
+    @contextmanager
+    def _features(
+        self, extractor: Extractor, items: Sequence[ImageItem]
+    ) -> Iterator[tuple[list[str], np.ndarray, dict[str, str]]]:
+        """Give keys and features of images, in a file that is read as a matrix: memory does not grow with their number."""
+        import numpy as np
+
+        from recap_eval.extractors.drive import FeatureReader
+        from recap_eval.extractors.kept import FeatureStore
+
+        options = self.options
+        store = None if options.cache is None else FeatureStore(options.cache, extractor)
+        reader = FeatureReader(extractor, store, self._digests, options.batch_size, options.skip_bad, options.progress)
+        with tempfile.TemporaryDirectory() as folder:
+            whole = np.lib.format.open_memmap(f"{folder}/features.npy", "w+", np.float32, (len(items), extractor.dim))
+            keys: list[str] = []
+            for some, features in reader.read(items):
+                whole[len(keys) : len(keys) + len(some)] = features.numpy()
+                keys += some
+            yield keys, whole[: len(keys)], reader.bad
+
+    def _written(self, metric: SetMetric, settings: dict[str, Any], work: Any) -> tuple[Result, bool]:
+        if not self.images.is_whole:
+            settings |= {"whole": False}
+        path = result_path(self.options.out, metric, self.model, identity(metric, self.model, self.source, settings))
+        if path.is_file() and not self.options.force:
+            known = read_result(path)
+            if not (known.record["skipped"] and not self.options.skip_bad):
+                return known, False
+        start = time.perf_counter()
+        scores, bad = work()
+        seconds = time.perf_counter() - start
+        record = new_record(metric, self.model, self.source, settings, scores, bad)
+        record["partial"] = record["partial"] or not self.images.is_whole
+        record["run"] = run_record(seconds) | {"images_per_second": round(len(self.items) / seconds, 1)}
+        return write_result(path, record, scores), True
+
+
+def _flat(prefix: str, facts: dict[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}.{name}": value for name, value in facts.items()}
+
+
+def line(metric: SetMetric, result: Result, fresh: bool) -> str:
+    """Return a result in a line, its warnings below."""
+    record, extra = result.record, result.record["extra"]
+    told = [_figure(known.label, record["metrics"][known.name]) for known in metric.metrics]
+    if "fd_infinity" in extra:
+        se = f" ± {1.96 * extra['fd_infinity_se']:.2f}" if "fd_infinity_se" in extra else ""
+        told.append(f"at infinite N {extra['fd_infinity']:.2f}{se}")
+    if extra.get("truncated_share"):
+        told.append(f"{extra['truncated_share']:.1%} of the prompts cut")
+    note = f"{record['run']['seconds']:.1f} s" if fresh else "measured before, not measured again"
+    part = ", PARTIAL" if result.partial else ""
+    warnings = "".join(f"\n    warning: {sentence}" for sentence in record.get("warnings", []))
+    return f"  {metric.name}: {', '.join(told)} (n={record['settings']['n']}{part}; {note}){warnings}"
+
+
+def _figure(label: str, cell: dict[str, Any]) -> str:
+    scale = scale_of(cell)
+    half = f" ± {scale * (cell['ci95'][1] - cell['ci95'][0]) / 2:.2f}" if cell["ci95"] else ""
+    return f"{label} {scale * cell['value']:.2f}{half}"
+
+
+def _say(options: Options, text: str) -> None:
+    if options.progress:
+        print(text, file=sys.stderr)
