@@ -85,7 +85,7 @@ def _bicubic(x: np.ndarray) -> np.ndarray:
     return found
 
 
-@lru_cache(maxsize=4096)  # some kilobytes each
+@lru_cache(maxsize=1024)  # some tens of kilobytes each
 def _sparse(name: str, size: int) -> Any:
     import numpy as np
     from scipy.sparse import csr_array

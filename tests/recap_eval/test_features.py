@@ -1,14 +1,17 @@
 """The loop from images to features, what is kept of it on disk, and the extractors that are other libraries' models."""
 
 import io
+import json
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from PIL import Image
 from torchvision import transforms
 
 from recap_eval.data.items import FileImage
+from recap_eval.embed import Embedder
 from recap_eval.errors import DataError, UserError
 from recap_eval.extractors.base import Extraction
 from recap_eval.extractors.clip import ClipExtractor
@@ -19,6 +22,7 @@ from recap_eval.extractors.frame import Frame
 from recap_eval.extractors.kept import FeatureStore
 from recap_eval.extractors.loading import load_extractor
 from recap_eval.models.base import ModelId
+from recap_eval.models.loading import load
 from recap_eval.models.pixels import TransformPixels
 
 
@@ -263,6 +267,20 @@ def test_clip_embeddings_are_of_unit_length_or_as_they_are():
     assert unit.dim == 3 and unit.key != raw.key and unit.key["weights"] == "rev-1"
     framed = ClipExtractor("tower", Extraction(frame=Frame("crop", 4)), True, Tower())
     assert framed.key != unit.key and framed.load(payload, "x").shape == (3, 2, 2)
+
+
+def test_clip_embeddings_are_those_of_recap_eval_clip(tmp_path, items):
+    towers = {"vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}}
+    towers |= {"embed_dim": 16, "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}}
+    (tmp_path / "tiny-towers.json").write_text(json.dumps(towers))
+    open_clip.add_model_config(tmp_path / "tiny-towers.json")
+    torch.manual_seed(0)
+    torch.save(open_clip.create_model("tiny-towers").state_dict(), tmp_path / "weights.pt")
+    word = f"tiny-towers/{tmp_path / 'weights.pt'}"
+    extractor = load_extractor(f"clip:{word}")
+    keys, features = read(FeatureReader(extractor, batch_size=4, progress=False), items)
+    assert extractor.dim == 16 and len(keys) == 10
+    assert torch.allclose(features, Embedder(load(word), progress=False).images(items).vectors, atol=1e-6)
 
 
 @pytest.mark.parametrize("word", ["incepton", "inception:x", "clip", "clip:", "vgg"])
