@@ -12,7 +12,7 @@ near-equal sets or in a few directions, the roots are taken as the singular valu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -170,10 +170,14 @@ def assemble(generated: Statistics, values: np.ndarray, reference: Reference) ->
     Raises:
         DataError: The result is not finite.
     """
-    trace = float(generated.covariance.trace())
-    return _assemble(
-        generated.mean, trace, generated.n, values, reference, lambda: reference.project(Reference(generated).rows)
+    variances = generated.covariance.diagonal()
+    spanned = int((variances > 0).sum()) + 1  # as many images as span what is not constant; a dead feature has no eigenvalue
+    n = spanned if generated.n is None else min(generated.n, spanned)
+    distance = _assemble(
+        generated.mean, float(variances.sum()), n, values, reference, lambda: reference.project(Reference(generated).rows)
     )
+    warnings = _warnings(generated.n, reference.statistics.n, reference.dim)
+    return replace(distance, n=generated.n, warnings=warnings)
 
 
 def _assemble(

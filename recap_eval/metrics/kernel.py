@@ -31,7 +31,7 @@ class Discrepancy:
     Args:
         value: The discrepancy; of equal distributions it is as often below 0 as above.
         se: Its standard error for this reference, the second-order term included: right near 0 too.
-        biased: The V-statistic, which counts every image with itself; it is larger by about 1 / N + 1 / M.
+        biased: The V-statistic, which counts every image with itself; it is larger, by a term that falls as 1 / N + 1 / M.
         influence: (N,) each image's influence, of mean 0.
         n: Images scored.
         n_reference: Images of the reference.

@@ -195,7 +195,7 @@ class Moments:
             raise ValueError(f"Features of width {dim} do not go with those of width {len(self._shift)}.")
 
     def _fold(self) -> None:
-        """Fold the waiting rows in, which are shifted already. The block is centred in place, and only the lower triangle of the scatter is kept."""
+        """Fold the waiting rows in, shifted already: centred in place, added to the lower triangle of the scatter in place."""
         from scipy.linalg.blas import dsyrk
 
         if not self._waiting:
