@@ -23,7 +23,7 @@ from recap_eval.generate.prompts import PromptSet
 
 WRITERS = 4
 PATIENCE = 8  # failures in a row, and nothing made, after which the rest is not tried
-FAILURES = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError, RuntimeWarning)
+FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, RuntimeWarning)
 
 
 @dataclass(frozen=True)
