@@ -59,7 +59,7 @@ GENERATE_EXAMPLES = """examples:
   recap-eval generate --model ORG/PIPELINE --prompts recap-coco-30k --out images/a \\
       --scheduler ddpm --steps 250 --guidance-scale 10 --height 256 --width 256
   recap-eval generate --model mine.py:Model --prompts prompts.csv --prompt-column caption --out images/mine
-  recap-eval generate … --shard 1/4                        one part of four; or torchrun --nproc-per-node 4 --no-python …
+  recap-eval generate … --shard 1/4                        one part of four; or torchrun -m recap_eval.cli generate …
 
 After Ctrl-C, a crash or a failure the same command goes on. An image depends on the seed, its prompt's id and the
 settings, not on order or number of parts. See docs/generation.md."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 CLAIM = "generation.json"
 SCHEMA_VERSION = 1
+DIGEST = re.compile(r"[0-9a-f]{64}")
 FORMATS: dict[str, dict[str, Any]] = {  # what Pillow is told, by file suffix
     "png": {"format": "PNG", "compress_level": 4},
     "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -107,6 +109,8 @@ def _differs(known: dict[str, Any], asked: dict[str, Any]) -> tuple[str, Any, An
 
 def _told(value: object) -> str:
     text = str(value)
+    if DIGEST.fullmatch(text):
+        return text[:12]
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 

@@ -23,7 +23,7 @@ from recap_eval.generate.prompts import PromptSet
 
 WRITERS = 4
 PATIENCE = 8  # failures in a row, and nothing made, after which the rest is not tried
-FAILURES = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError, RuntimeWarning)
+FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, RuntimeWarning)
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,12 @@ class _Worker:
         cuts = self._model.cuts([item.prompt.text for item in batch])
         made = zip(batch, pictures, cuts, strict=True)
         missing = [one for one in made if one[0].key not in self._state.done]
+
+        def write(one: tuple[Item, Picture | str, list[str]]) -> Made:
+            return self._made(one[0], one[1], one[2], seconds, len(batch))
+
         with ThreadPoolExecutor(WRITERS) as pool:  # compressing leaves the interpreter free
-            rows = list(pool.map(lambda one: self._made(*one, seconds, len(batch)), missing))
+            rows = list(pool.map(write, missing))
         self._part.add(rows)
         self.failed += (bad := [made for made in rows if made.row.error])
         self.made += len(rows) - len(bad)
