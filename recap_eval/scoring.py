@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from recap_eval.extractors.base import Extraction, Extractor
+
+
+Found = tuple[list[str], "np.ndarray", dict[str, str]]  # keys, features, what is wrong with the images left out
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ class Bench:
         cache = options.cache
         self._digests = Digests(None if cache is None else cache / MEMORY, options.progress)
         self._extractors: dict[str, Extractor] = {}
+        self._found: dict[tuple[str, str], Found] = {}
+        self._room = tempfile.TemporaryDirectory()  # goes when the bench does
         self.items: list[ImageItem] = [image.item for image in images.images]
         self._prompt_of = dict(zip((item.key for item in self.items), (image.id for image in images.images), strict=True))
 
@@ -186,17 +190,15 @@ class Bench:
     def _distance(self, metric: SetMetric, extractor: Extractor) -> tuple[Scores, dict[str, str]]:
         assert metric.measure is not None
         assert self.reference is not None
-        with self._features(extractor, self.items) as (keys, rows, bad), self._real(extractor, self.reference) as real:
-            ours = Features(keys, rows, [self._prompt_of[key] for key in keys])
-            return metric.measure(ours, real, extractor.key), bad
+        keys, rows, bad = self._features(extractor, "images", self.items)
+        ours = Features(keys, rows, [self._prompt_of[key] for key in keys])
+        return metric.measure(ours, self._real(extractor, self.reference), extractor.key), bad
 
-    @contextmanager
-    def _real(self, extractor: Extractor, reference: Reference) -> Iterator[Real]:
+    def _real(self, extractor: Extractor, reference: Reference) -> Real:
         if reference.statistics is not None:
-            yield Real(read_statistics(reference.statistics))
-            return
-        with self._features(extractor, reference.items) as (_, rows, _bad):
-            yield Real(Moments.of(rows).statistics(extractor.key), rows)
+            return Real(read_statistics(reference.statistics))
+        _, rows, _bad = self._features(extractor, "reference", reference.items)
+        return Real(Moments.of(rows).statistics(extractor.key), rows)
 
     def save_statistics(self, word: str, path: Path) -> Statistics:
         """Write mean and covariance of the reference, in the layout of pytorch-fid and clean-fid.
@@ -206,15 +208,18 @@ class Bench:
         """
         if self.reference is None or not self.reference.items:
             raise UserError("There are no images to make statistics of.", "Name a folder: --reference DIR")
-        with self._real(self.extractor(word), self.reference) as real:
-            write_statistics(path, real.statistics)
-            return real.statistics
+        statistics = self._real(self.extractor(word), self.reference).statistics
+        write_statistics(path, statistics)
+        return statistics
 
-    @contextmanager
-    def _features(
-        self, extractor: Extractor, items: Sequence[ImageItem]
-    ) -> Iterator[tuple[list[str], np.ndarray, dict[str, str]]]:
-        """Give keys and features of images, in a file that is read as a matrix: memory does not grow with their number."""
+    def _features(self, extractor: Extractor, what: str, items: Sequence[ImageItem]) -> Found:
+        """Return keys and features of images, in a file that is read as a matrix: memory does not grow with their number."""
+        known = self._found.get((extractor.name, what))
+        if known is None:
+            known = self._found[extractor.name, what] = self._read(extractor, what, items)
+        return known
+
+    def _read(self, extractor: Extractor, what: str, items: Sequence[ImageItem]) -> Found:
         import numpy as np
 
         from recap_eval.extractors.drive import FeatureReader
@@ -223,13 +228,13 @@ class Bench:
         options = self.options
         store = None if options.cache is None else FeatureStore(options.cache, extractor)
         reader = FeatureReader(extractor, store, self._digests, options.batch_size, options.skip_bad, options.progress)
-        with tempfile.TemporaryDirectory() as folder:
-            whole = np.lib.format.open_memmap(f"{folder}/features.npy", "w+", np.float32, (len(items), extractor.dim))
-            keys: list[str] = []
-            for some, features in reader.read(items):
-                whole[len(keys) : len(keys) + len(some)] = features.numpy()
-                keys += some
-            yield keys, whole[: len(keys)], reader.bad
+        place = Path(self._room.name) / f"{len(self._found)}-{what}.npy"
+        whole = np.lib.format.open_memmap(place, "w+", np.float32, (len(items), extractor.dim))
+        keys: list[str] = []
+        for some, features in reader.read(items):
+            whole[len(keys) : len(keys) + len(some)] = features.numpy()
+            keys += some
+        return keys, whole[: len(keys)], reader.bad
 
     def _written(self, metric: SetMetric, settings: dict[str, Any], work: Any) -> tuple[Result, bool]:
         if not self.images.is_whole:
@@ -257,8 +262,8 @@ def line(metric: SetMetric, result: Result, fresh: bool) -> str:
     record, extra = result.record, result.record["extra"]
     told = [_figure(known.label, record["metrics"][known.name]) for known in metric.metrics]
     if "fd_infinity" in extra:
-        se = f" ± {1.96 * extra['fd_infinity_se']:.2f}" if "fd_infinity_se" in extra else ""
-        told.append(f"at infinite N {extra['fd_infinity']:.2f}{se}")
+        se = f" ± {1.96 * extra['fd_infinity_se']:.2g}" if "fd_infinity_se" in extra else ""
+        told.append(f"at infinite N {extra['fd_infinity']:.4g}{se}")
     if extra.get("truncated_share"):
         told.append(f"{extra['truncated_share']:.1%} of the prompts cut")
     note = f"{record['run']['seconds']:.1f} s" if fresh else "measured before, not measured again"
@@ -269,8 +274,8 @@ def line(metric: SetMetric, result: Result, fresh: bool) -> str:
 
 def _figure(label: str, cell: dict[str, Any]) -> str:
     scale = scale_of(cell)
-    half = f" ± {scale * (cell['ci95'][1] - cell['ci95'][0]) / 2:.2f}" if cell["ci95"] else ""
-    return f"{label} {scale * cell['value']:.2f}{half}"
+    half = f" ± {scale * (cell['ci95'][1] - cell['ci95'][0]) / 2:.2g}" if cell["ci95"] else ""
+    return f"{label} {scale * cell['value']:.4g}{half}"
 
 
 def _say(options: Options, text: str) -> None:
