@@ -8,6 +8,7 @@ from typing import Any
 from recap_eval.compare import FEW, Against, Comparison, Question, letter, same_run
 from recap_eval.report.cells import pipe
 from recap_eval.stats import ALPHA, Estimate
+from recap_eval.tasks.base import PERCENT
 
 SEEDS = "Training randomness is not in these intervals: another seed may differ by more. Means over seeds: recap-eval report."
 WORDS = ("task", "metric", "model", "results", "role", "verdict")  # columns of words, flush left
@@ -18,7 +19,7 @@ def grid(found: Comparison) -> list[list[str]]:
     p = "p (Holm)" if len(found.subjects) > 2 else "p"
     lines = [["task", "metric", "n", "A", "model", "value", "Δ to A", "95 % interval", p, "differ", "won : lost", "verdict"]]
     for question in found.questions:
-        head = [_task(question), question.metric, f"{question.value.n}", f"{question.scale * question.value.value:.1f}"]
+        head = [_task(question), question.metric, f"{question.value.n}", _shown(question.value.value, question.scale)]
         for number, against in enumerate(question.against):
             lines.append([*([""] * len(head) if number else head), *_cells(against, question.scale)])
     return lines
@@ -32,8 +33,8 @@ def _cells(against: Against, scale: float) -> list[str]:
     counts, found = against.counts, against.difference
     share = "–" if counts is None else f"{100 * counts.share:.1f} %"
     games = "–" if counts is None else f"{counts.won} : {counts.lost}"
-    own = [letter(against.model), f"{scale * against.value.value:.1f}"]
-    return [*own, f"{scale * found.value:+.1f}", _interval(found, scale), _p(against.p_holm), share, games, _verdict(against)]
+    own = [letter(against.model), _shown(against.value.value, scale)]
+    return [*own, _shown(found.value, scale, "+"), _interval(found, scale), _p(against.p_holm), share, games, _verdict(against)]
 
 
 def _verdict(against: Against) -> str:
@@ -41,8 +42,17 @@ def _verdict(against: Against) -> str:
     return f"{letter(against.model)} is {told}" if told in ("better", "worse") else told
 
 
+def _shown(value: float, scale: float, sign: str = "") -> str:
+    """Return a share × 100 with one decimal; of a distance, four digits."""
+    return f"{scale * value:{sign}.1f}" if scale == PERCENT else f"{scale * value:{sign}.4g}"
+
+
 def _interval(found: Estimate, scale: float) -> str:
-    return "–" if found.low is None or found.high is None else f"[{scale * found.low:+.1f}, {scale * found.high:+.1f}]"
+    return (
+        "–"
+        if found.low is None or found.high is None
+        else f"[{_shown(found.low, scale, '+')}, {_shown(found.high, scale, '+')}]"
+    )
 
 
 def _p(value: float | None) -> str:
@@ -63,7 +73,7 @@ def notes(found: Comparison) -> list[str]:
     several = len(found.subjects) - 1
     holm = f"corrected by Holm over the {several} models of one task and metric" if several > 1 else "of one test a line"
     return [
-        "Figures are × 100. Δ to A is paired by item, with its t-interval clustered by image.",
+        "Shares are × 100, KID × 1000, other distances as they are. Δ to A is paired by item, with its t-interval clustered by image.",
         f"p is {holm}, and not corrected over tasks and metrics.",
         f"Better or worse: p < {ALPHA}, and at least {FEW} images have items that differ.",
         "differ: share of items whose score is not A's. won : lost: items on which the model is better and worse than A.",

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recap_eval.embed import Embedder
-from tests.fakes import Card, Oracle
+from fakes import Card, Oracle
 
 
 @pytest.fixture
