@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -64,7 +65,9 @@ def _images(args: argparse.Namespace) -> ImageSet:
         if args.images is None or args.prompts is None:
             raise UserError("A model needs prompts, and a folder for its images.", "Name them: --prompts P --images DIR")
         named = argparse.Namespace(**vars(args) | {"out": args.images, "json": False})
-        if run_generate(named):
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is the measurement's
+            code = run_generate(named)
+        if code:
             raise DataError("Not all images could be made.", "Mend what is said above; the same command goes on.")
         return read_images(args.images)
     if args.images is None:

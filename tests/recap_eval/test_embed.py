@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from fakes import Card, Oracle
 
 from recap_eval.embed import Embedder
-from fakes import Card, Oracle
 
 
 @pytest.fixture
