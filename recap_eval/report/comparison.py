@@ -73,7 +73,7 @@ def notes(found: Comparison) -> list[str]:
     several = len(found.subjects) - 1
     holm = f"corrected by Holm over the {several} models of one task and metric" if several > 1 else "of one test a line"
     return [
-        "Shares are × 100, KID × 1000, other distances as they are. Δ to A is paired by item, with its t-interval clustered by image.",
+        "Shares are × 100, KID × 1000, distances as they are. Δ to A is paired by item, its t-interval clustered by image.",
         f"p is {holm}, and not corrected over tasks and metrics.",
         f"Better or worse: p < {ALPHA}, and at least {FEW} images have items that differ.",
         "differ: share of items whose score is not A's. won : lost: items on which the model is better and worse than A.",

@@ -142,7 +142,7 @@ def test_the_command_tells_good_images_from_bad(measured):
         name: {r["task"]["name"]: r["metrics"][r["task"]["primary"]] for r in results} for name, results in measured.items()
     }
     assert figures["right"]["t2i-clip"]["value"] > figures["wrong"]["t2i-clip"]["value"]
-    assert figures["right"]["t2i-fd"]["value"] < figures["wrong"]["t2i-fd"]["value"]
+    # The wrong images are the right ones in another order: a distance between sets cannot see it.
     for one in figures["right"].values():
         assert one["n"] == 40 and one["ci95"][0] < one["value"] < one["ci95"][1]
     settings = measured["right"][1]["settings"]
@@ -159,7 +159,7 @@ def test_pairs_are_compared_on_the_same_prompts(place, measured):
     found = {line["task"]: line for line in json.loads(done.stdout)["questions"]}
     assert set(found) == {"t2i-clip", "t2i-fd", "t2i-kid"}
     table = recap("recap-eval", "compare", "right", "wrong", "--leaderboards", place / "lb").stdout
-    assert table.count("B is worse") >= 2
+    assert table.count("B is worse") >= 1
 
 
 def test_another_reference_is_another_question(place, measured):
