@@ -370,6 +370,7 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true", help="leave CLIP_benchmark out: quicker")
     parser.add_argument("--loop", type=int, default=LOOP, help="images a turn of the image loop (default 64)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of the image loop (default 5)")
+    parser.add_argument("--default-memory", action="store_true", help="with glibc's defaults: what keeping memory is worth")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -377,7 +378,8 @@ def main() -> None:
         print(json.dumps(memory(args.memory)))
         return
     found: dict[str, float] = {}
-    keep_freed_memory()  # as the command does; the bare forward gains as much by it
+    if not args.default_memory:
+        keep_freed_memory()  # as the command does; the bare forward gains as much by it
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), args.loop, args.rounds)
         size = statistics.mean(item.path.stat().st_size for item in bench.items)

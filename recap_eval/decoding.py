@@ -47,7 +47,7 @@ def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
     """Give threads that decode, each on one core.
 
     A thread in which torch works in parallel brings a team of its own, and as soon as there are more OpenMP threads than cores,
-    their barriers sleep instead of spinning: the model beside them then loses a twentieth of its speed.
+    their barriers sleep instead of spinning, and the model beside them waits for its own threads.
     """
     import torch
 

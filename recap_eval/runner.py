@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from recap_eval.data.digests import MEMORY, Digests, fingerprint
 from recap_eval.data.items import AnyData, DataId
@@ -17,8 +18,10 @@ from recap_eval.models.base import DualEncoder
 from recap_eval.provenance import run_record
 from recap_eval.results import Result, identity, new_record, read_result, result_path, settings_of, write_result
 from recap_eval.store import Store, evict
-from recap_eval.tasks.base import Task
+from recap_eval.tasks.base import Asked, Task
 from recap_eval.tasks.catalog import incomplete
+
+T = TypeVar("T", bound=Asked)
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,28 @@ def measure(model: DualEncoder, tasks: list[Task], options: Options) -> Outcome:
     Returns:
         Results found or made, and what failed; a `DataError` in one task leaves the others running.
     """
-    outcome = Outcome()
     embedder = make_embedder(model, options)
+    return measure_each(tasks, lambda task: _measure_task(embedder, task, options), _line, options)
+
+
+def measure_each(
+    tasks: Sequence[T],
+    work: Callable[[T], tuple[Result, bool]],
+    line: Callable[[T, Result, bool], str],
+    options: Options,
+) -> Outcome:
+    """Measure one task after the other; a `DataError` in one leaves the others running.
+
+    Args:
+        tasks: The tasks.
+        work: Returns a task's result, and whether it was made now.
+        line: Says it in a line.
+        options: How.
+    """
+    outcome = Outcome()
     for task in tasks:
         try:
-            result, fresh = _measure_task(embedder, task, options)
+            result, fresh = work(task)
         except DataError as error:
             outcome.failed[task.name] = error
             _say(options, f"  {task.name}: FAILED. {error.what}")
@@ -86,8 +106,16 @@ def measure(model: DualEncoder, tasks: list[Task], options: Options) -> Outcome:
         outcome.results.append(result)
         if not fresh:
             outcome.skipped.append(task.name)
-        _say(options, _line(task, result, fresh))
+        _say(options, line(task, result, fresh))
     return outcome
+
+
+def known_result(path: Path, options: Options) -> Result | None:
+    """Return the result that is there already, if it is whole and need not be measured again."""
+    if not path.is_file() or options.force:
+        return None
+    known = read_result(path)
+    return known if not (known.record["skipped"] and not options.skip_bad) and _items_whole(known) else None
 
 
 def make_embedder(model: DualEncoder, options: Options) -> Embedder:
@@ -132,10 +160,8 @@ def _measure_task(embedder: Embedder, task: Task, options: Options) -> tuple[Res
     source, model = identify(embedder, data), embedder.model.id
     settings = settings_of(task, model, options.limit) | getattr(data, "settings", {})
     path = result_path(options.out, task, model, identity(task, model, source, settings))
-    if path.is_file() and not options.force:
-        known = read_result(path)
-        if not (known.record["skipped"] and not options.skip_bad) and _items_whole(known):
-            return known, False
+    if (known := known_result(path, options)) is not None:
+        return known, False
     start = time.perf_counter()
     scores = task.score(embedder, data if options.limit is None else data.first(options.limit))
     seconds = time.perf_counter() - start

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,8 +18,8 @@ from recap_eval.generate.images import SUFFIXES, ImageSet
 from recap_eval.metrics.moments import Moments, Statistics, read_statistics, write_statistics
 from recap_eval.models.base import Loading, ModelId
 from recap_eval.provenance import run_record
-from recap_eval.results import Result, identity, new_record, read_result, result_path, scale_of, write_result
-from recap_eval.runner import Options, Outcome, make_embedder
+from recap_eval.results import Result, identity, new_record, result_path, scale_of, write_result
+from recap_eval.runner import Options, Outcome, known_result, make_embedder, measure_each
 from recap_eval.tasks.base import Scores
 from recap_eval.tasks.generation import Features, Real, SetMetric, clip_scores
 
@@ -55,16 +54,11 @@ def find_reference(word: str, root: Path) -> Reference:
         UserError: Unknown name.
         DataError: The folder holds no image, or the data is missing.
     """
-    from importlib import import_module
-
-    from recap_eval.generate.prompt_sources import PRESETS
+    from recap_eval.generate.prompt_sources import PRESETS, read_preset
 
     path = Path(word).expanduser()
     if word in PRESETS and not path.exists():
-        preset = PRESETS[word]
-        module, _, attribute = preset.reader.partition(":")
-        data = getattr(import_module(module), attribute)(root, **preset.options, **next(iter(preset.columns.values())))
-        return Reference(word, tuple(data.images))
+        return Reference(word, tuple(read_preset(word, root).images))
     if path.suffix == ".npz":
         return Reference(path.stem, (), path)
     if not path.is_dir():
@@ -77,34 +71,20 @@ def find_reference(word: str, root: Path) -> Reference:
     return Reference(path.resolve().name, tuple(FileImage(str(place.relative_to(path)), place) for place in found))
 
 
-def measure_images(
-    images: ImageSet, metrics: Sequence[SetMetric], reference: Reference | None, how: Extraction, options: Options
-) -> Outcome:
+def measure_images(bench: Bench, metrics: Sequence[SetMetric]) -> Outcome:
     """Measure a set of images by every metric and write each result as soon as it is there.
 
     Args:
-        images: The images with their prompts.
+        bench: The images and their reference.
         metrics: The metrics.
-        reference: What the distances are to; None if there is none.
-        how: How extractors are built and run.
-        options: Where results and features go, and how errors are met.
 
     Returns:
         Results found or made, and what failed; a `DataError` in one metric leaves the others running.
+
+    Raises:
+        UserError: A metric needs a reference, and there is none.
     """
-    outcome, bench = Outcome(), Bench(images, reference, how, options)
-    for metric in metrics:
-        try:
-            result, fresh = bench.measure(metric)
-        except DataError as error:
-            outcome.failed[metric.name] = error
-            _say(options, f"  {metric.name}: FAILED. {error.what}")
-            continue
-        outcome.results.append(result)
-        if not fresh:
-            outcome.skipped.append(metric.name)
-        _say(options, line(metric, result, fresh))
-    return outcome
+    return measure_each(metrics, bench.measure, line, bench.options)
 
 
 class Bench:
@@ -166,7 +146,7 @@ class Bench:
 
     def _against_reference(self, metric: SetMetric) -> tuple[Result, bool]:
         if self.reference is None:
-            raise UserError(f"{metric.name} is a distance, and to what is not said.", "Name it: --reference DIR|STATS.npz|NAME")
+            raise no_reference(metric)
         extractor = self.extractor(metric.extractor)
         settings = {"extractor": extractor.name} | _flat("extractor", extractor.key) | {"n": len(self.items)}
         settings |= self._reference_facts(self.reference)
@@ -191,8 +171,12 @@ class Bench:
         assert metric.measure is not None
         assert self.reference is not None
         keys, rows, bad = self._features(extractor, "images", self.items)
-        ours = Features(keys, rows, [self._prompt_of[key] for key in keys])
-        return metric.measure(ours, self._real(extractor, self.reference), extractor.key), bad
+        ours, real = Features(keys, rows, [self._prompt_of[key] for key in keys]), self._real(extractor, self.reference)
+        return metric.measure(ours, real, extractor.key), bad | self._bad_references(extractor)
+
+    def _bad_references(self, extractor: Extractor) -> dict[str, str]:
+        """Return the images of the reference that were left out: a distance to fewer of them is another distance."""
+        return self._found.get((extractor.name, "reference"), ([], None, {}))[2]
 
     def _real(self, extractor: Extractor, reference: Reference) -> Real:
         if reference.statistics is not None:
@@ -240,10 +224,8 @@ class Bench:
         if not self.images.is_whole:
             settings |= {"whole": False}
         path = result_path(self.options.out, metric, self.model, identity(metric, self.model, self.source, settings))
-        if path.is_file() and not self.options.force:
-            known = read_result(path)
-            if not (known.record["skipped"] and not self.options.skip_bad):
-                return known, False
+        if (known := known_result(path, self.options)) is not None:
+            return known, False
         start = time.perf_counter()
         scores, bad = work()
         seconds = time.perf_counter() - start
@@ -251,6 +233,11 @@ class Bench:
         record["partial"] = record["partial"] or not self.images.is_whole
         record["run"] = run_record(seconds) | {"images_per_second": round(len(self.items) / seconds, 1)}
         return write_result(path, record, scores), True
+
+
+def no_reference(metric: SetMetric) -> UserError:
+    """Return the error of a distance to nothing."""
+    return UserError(f"{metric.name} is a distance, and to what is not said.", "Name it: --reference DIR|STATS.npz|NAME")
 
 
 def _flat(prefix: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -276,8 +263,3 @@ def _figure(label: str, cell: dict[str, Any]) -> str:
     scale = scale_of(cell)
     half = f" ± {scale * (cell['ci95'][1] - cell['ci95'][0]) / 2:.2g}" if cell["ci95"] else ""
     return f"{label} {scale * cell['value']:.4g}{half}"
-
-
-def _say(options: Options, text: str) -> None:
-    if options.progress:
-        print(text, file=sys.stderr)

@@ -25,21 +25,22 @@ def evaluate_images(args: argparse.Namespace) -> int:
         0, or 1 if anything failed.
     """
     from recap_eval.runner import as_json
-    from recap_eval.scoring import Bench, find_reference, measure_images
+    from recap_eval.scoring import Bench, find_reference, measure_images, no_reference
     from recap_eval.tasks.generation import find_metrics
 
     keep_freed_memory()
     metrics, root = find_metrics(args.metrics), args.data or default_root()
     reference = find_reference(args.reference, root) if args.reference else None
-    if reference is None and (lacking := [metric.name for metric in metrics if metric.extractor]):
-        raise UserError(f"{lacking[0]} is a distance, and to what is not said.", "Name it: --reference DIR|STATS.npz|NAME")
+    if reference is None and (lacking := [metric for metric in metrics if metric.extractor]):
+        raise no_reference(lacking[0])  # before anything is generated
     how, options = _extraction(args), _options(args)
     images = _images(args)
     print(f"{images.folder}: {len(images.images):,} images, paired by {images.paired_by}", file=sys.stderr)
-    outcome = measure_images(images, metrics, reference, how, options)
+    bench = Bench(images, reference, how, options)
+    outcome = measure_images(bench, metrics)
     if args.save_stats:
         word = next((metric.extractor for metric in metrics if metric.extractor), "inception")
-        made = Bench(images, reference, how, options).save_statistics(word, args.save_stats)
+        made = bench.save_statistics(word, args.save_stats)
         print(f"Statistics of {made.n:,} reference images: {args.save_stats}", file=sys.stderr)
     if args.json:
         print(json.dumps(as_json(outcome)))

@@ -163,9 +163,9 @@ def _from_listing(folder: Path, listing: Path, tolerate: bool) -> ImageSet:
 
 
 def _from_names(folder: Path, prompts: PromptSet, tolerate: bool) -> ImageSet:
-    there = {str(path.relative_to(folder).with_suffix("")): path for path in sorted(_images_below(folder))}
-    files = [str(path.relative_to(folder).with_suffix("")) for path in _images_below(folder)]
-    if twice := _twice(files):
+    named = [(str(path.relative_to(folder).with_suffix("")), path) for path in sorted(_images_below(folder))]
+    there = dict(named)
+    if twice := _twice(name for name, _ in named):
         raise DataError(f"{folder} has several images {twice}.*.", "Keep one image a prompt, or give a list.")
     known = {prompt.id for prompt in prompts.prompts}
     if there and not known & there.keys():

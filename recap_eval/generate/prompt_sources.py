@@ -76,14 +76,29 @@ def find_prompts(word: str, root: Path, column: str | None = None, columns: Colu
         return _from_file(word, columns)
     if columns not in (None, Columns()):
         raise UserError(f"{word} takes no names of columns.", "Use --column raw or --column recap.")
-    preset, column = PRESETS[word], column or RAW
+    column = column or RAW
+    found = _prompts(f"{word}-{column}", read_preset(word, root, column), {"preset": word, "column": column})
+    return _locked(found, PRESETS[word].digests.get(column))
+
+
+def read_preset(word: str, root: Path, column: str = RAW) -> CaptionedImages:
+    """Return the images of a data set by name, with the captions of a column.
+
+    Args:
+        word: A name of `PRESETS`.
+        root: The data root.
+        column: "raw" or "recap".
+
+    Raises:
+        UserError: It has no such column.
+        DataError: The data is missing or damaged.
+    """
+    preset = PRESETS[word]
     if column not in preset.columns:
         raise UserError(f"{word} has no column {column!r}.", f"It has: {', '.join(preset.columns)}.")
     module, _, attribute = preset.reader.partition(":")
-    reader = getattr(import_module(module), attribute)
-    data: CaptionedImages = reader(root, **preset.options, **preset.columns[column])
-    found = _prompts(f"{word}-{column}", data, {"preset": word, "column": column})
-    return _locked(found, preset.digests.get(column))
+    data: CaptionedImages = getattr(import_module(module), attribute)(root, **preset.options, **preset.columns[column])
+    return data
 
 
 def _from_file(word: str, columns: Columns | None) -> PromptSet:

@@ -181,6 +181,24 @@ def test_statistics_stand_for_the_reference(place, measured):
     assert "Statistics differ in norm" in other.stderr
 
 
+def test_extractors_of_one_model_do_not_share_features(place):
+    """`clip:` and `clip-raw:` in one run give what each gives alone."""
+    words = ["--reference", place / "real", "--json"]
+    both = run(place, "right", *words, "--metrics", "fd:clip:mine.py:Model,fd:clip-raw:mine.py:Model", "--force")
+    unit, raw = (found["metrics"]["fd"]["value"] for found in json.loads(both.stdout)["results"])
+    alone = run(place, "right", *words, "--metrics", "fd:clip-raw:mine.py:Model", "--force")
+    assert raw == json.loads(alone.stdout)["results"][0]["metrics"]["fd"]["value"] and abs(raw - unit) > 1e-4
+
+
+def test_a_broken_reference_is_counted(place, tmp_path):
+    broken = shutil.copytree(place / "real", tmp_path / "real")
+    (broken / "003.png").write_bytes(b"no image")
+    words = ["--reference", broken, "--metrics", "kid:clip:mine.py:Model", "--json"]
+    assert "003.png is not a readable image" in run(place, "right", *words, code=1).stderr
+    (found,) = json.loads(run(place, "right", *words, "--skip-bad").stdout)["results"]
+    assert found["partial"] and [bad["item"].endswith("003.png") for bad in found["skipped"]] == [True]
+
+
 def test_a_broken_image_is_named_or_counted(place, tmp_path):
     broken = shutil.copytree(place / "right", tmp_path / "broken")
     whole = (broken / "007.png").read_bytes()
