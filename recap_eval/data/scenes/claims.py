@@ -1,0 +1,404 @@
+"""What a caption of a scene claims: things with colour, shape, size and place, relations, counts, background.
+
+`claims` reads our own languages (`language.py`) and free variants of them. It is a reader of phrases, left to right, one pass: adjectives
+are gathered until their noun comes. What it does not understand is counted, and nothing is guessed: an adjective without its
+noun, an ambiguous reference, a pronoun are no claims.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from recap_eval.data.scenes.lexicon import Token, tokens
+from recap_eval.data.scenes.world import COLOURS
+
+VERSION = 1  # raised whenever the same text would give other claims
+MOST_MENTIONS, MOST_RELATIONS = 32, 32  # of a text; what a text tells beyond is not understood
+GROUND = "ground"
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A thing that is told of; None and () stand for what is not told.
+
+    Args:
+        colour: Index into `lexicon.TOLD_COLOURS`; those beyond COLOURS are no thing's.
+        shape: Index into SHAPES.
+        size: Index into SIZES.
+        places: The PLACES where it may be: one, or two for "on the left".
+    """
+
+    colour: int | None = None
+    shape: int | None = None
+    size: int | None = None
+    places: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Mention number `a` is to the `name` ("left", "right", "above", "below") of mention number `b`."""
+
+    a: int
+    name: str
+    b: int
+
+
+@dataclass(frozen=True)
+class Count:
+    """There are exactly `n` things like `what`; a mention in which nothing is told means all things."""
+
+    n: int
+    what: Mention = Mention()
+
+
+@dataclass(frozen=True)
+class Claims:
+    """All that a text claims.
+
+    Args:
+        mentions: The things told of; "two circles" are two.
+        relations: Between them.
+        counts: How many there are of what.
+        ground: Index into `lexicon.TOLD_GROUNDS`, or None.
+        texture: Index into TEXTURES, or None.
+        words: Words of the text.
+        unknown: Words that were not understood.
+    """
+
+    mentions: tuple[Mention, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    counts: tuple[Count, ...] = ()
+    ground: int | None = None
+    texture: int | None = None
+    words: int = 0
+    unknown: int = 0
+
+    @property
+    def n(self) -> int:
+        """How many claims these are: each attribute of each thing is one."""
+        told = sum((m.colour is not None) + (m.shape is not None) + (m.size is not None) + bool(m.places) for m in self.mentions)
+        return told + len(self.relations) + len(self.counts) + (self.ground is not None) + (self.texture is not None)
+
+
+def claims(text: str) -> Claims:
+    """Return what a text claims of a scene.
+
+    Linear in the length of the text; at most 32 mentions and 32 relations are read. Of "two red circles" both are claimed,
+    and that there are exactly two. A definite noun phrase ("the circle") or one without any article in a later sentence means
+    the thing that was mentioned before, if there is one such.
+    """
+    reader, found = _Reader(), tokens(text)
+    for token, after in zip(found, [*found[1:], Token("stop")], strict=True):
+        reader.read(token, after.kind)
+    reader.read(Token("stop"), "stop")
+    return reader.claims(sum(token.words for token in found if token.kind not in ("stop", "comma")))
+
+
+@dataclass
+class _Phrase:
+    """A noun phrase whose noun has not come yet."""
+
+    colours: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    textures: list[int] = field(default_factory=list)
+    number: int | None = None
+    article: str = ""  # "a", "the", "other", "group" or nothing
+    only: bool = False
+    strange: bool = False  # a word that is not understood stands in it
+    on: bool = False  # "on", "against" before it
+
+    @property
+    def adjectives(self) -> int:
+        return len(self.colours) + len(self.sizes) + len(self.textures)
+
+
+Head = list[int] | Literal["ground"] | None
+ADJECTIVES = {"colour": "colours", "size": "sizes", "texture": "textures"}
+INSIDE = ("colour", "size", "texture", "shape", "object", "objects")  # what may follow a place within a phrase
+OPENERS = ("the", "on", "at")  # "the left" is a place, "left" alone is not
+
+
+class _Reader:
+    """Reads tokens, one after the other."""
+
+    def __init__(self) -> None:
+        self.mentions: list[Mention] = []
+        self.relations: list[Relation] = []
+        self.counts: list[Count] = []
+        self.ground: int | None = None
+        self.texture: int | None = None
+        self.unknown = 0
+        self.before = "stop"
+        self.group: list[int] = []  # mentions told by number, of which "one is red" may tell more
+        self.last: list[int] = []  # the one thing of the last sentence, for "it"
+        self._begin_sentence()
+        self.phrase = _Phrase()
+
+    def _begin_sentence(self) -> None:
+        self.first = len(self.mentions)  # mentions of earlier sentences
+        self.head: Head = None
+        self.copula = self.negated = False
+        self.place: tuple[int, ...] = ()  # told before its thing
+        self.sides: tuple[int, ...] | None = None  # of a place that is being read
+        self.pending: list[str] = []  # relations whose second thing has not come
+        self.subject: list[int] | None = None
+        self.fronted: list[tuple[str, list[int]]] = []  # relations whose first thing comes last
+        self.related = False
+
+    def read(self, token: Token, after: str) -> None:
+        """Read a token, knowing the kind of the next one."""
+        if token.kind in ADJECTIVES:
+            getattr(self.phrase, ADJECTIVES[token.kind]).append(token.value)
+        elif token.kind == "modifier":
+            pass
+        elif token.kind == "unknown":
+            self.unknown += 1
+            self.phrase.strange = True
+        elif token.kind in ("side", "corner"):
+            self._side(token, after)
+        elif token.kind in ("shape", "object", "objects", "ground"):
+            self._noun(token)
+        else:
+            self._close()
+            getattr(self, f"_{token.kind}", self._nothing)(token)
+        if token.kind not in ("unknown", "modifier"):
+            self.before = token.kind
+
+    # Words that open or end a phrase.
+
+    def _nothing(self, token: Token) -> None:
+        pass
+
+    def _stop(self, token: Token) -> None:
+        new = range(self.first, len(self.mentions))
+        self.last = list(new) if len(new) == 1 else []
+        self._begin_sentence()
+
+    def _copula(self, token: Token) -> None:
+        self.copula = True
+
+    def _a(self, token: Token) -> None:
+        self.phrase.article = self.phrase.article or "a"
+
+    def _the(self, token: Token) -> None:
+        self.phrase.article = "the"
+
+    def _other(self, token: Token) -> None:
+        self.phrase.article = "other"
+
+    def _group(self, token: Token) -> None:
+        self.phrase.article = "group"
+
+    def _number(self, token: Token) -> None:
+        article = "the" if self.before == "the" else ""
+        self.phrase = _Phrase(number=token.value, article=article)
+
+    def _only(self, token: Token) -> None:
+        self.phrase = _Phrase(number=1, article="the", only=True)
+
+    def _on(self, token: Token) -> None:
+        self.phrase.on = True
+
+    def _not(self, token: Token) -> None:
+        self.unknown += 1
+        self.negated = True
+
+    def _comma(self, token: Token) -> None:
+        self.copula = self.negated = False
+
+    def _join(self, token: Token) -> None:
+        self.negated = False
+
+    def _pronoun(self, token: Token) -> None:
+        if self.pending or not self.last or self.head is not None:
+            self.unknown += 1
+            self.pending = []
+        else:
+            self.head = list(self.last)
+
+    def _relation(self, token: Token) -> None:
+        if not self.pending:
+            again = self.related and self.before in ("join", "comma")
+            self.subject = self.subject if again else self.head if isinstance(self.head, list) else None
+        self.pending.append(token.value)
+
+    # Places.
+
+    def _side(self, token: Token, after: str) -> None:
+        """Gather the words of a place, and give it to its thing after the last of them."""
+        fresh = self.sides is None
+        allowed = token.value if self.sides is None else tuple(place for place in self.sides if place in token.value)
+        sure = len(token.value) == 1 or token.kind == "corner" or not fresh
+        sure = sure or self.before in OPENERS or after in ("side", "corner", "part")
+        if self.pending or not allowed or not sure:
+            self.unknown += token.words
+            self.pending, self.sides = [], None
+            return
+        self.sides = allowed
+        if after in ("side", "corner"):
+            return
+        self.sides = None
+        inside = after in INSIDE and (self.phrase.adjectives or self.before in ("the", "a", "side", "number", "copula"))
+        if isinstance(self.head, list) and not inside and not any(self.mentions[at].places for at in self.head):
+            self._tell(self.head, places=allowed)
+        else:
+            self.place = allowed
+
+    # Nouns and phrases.
+
+    def _noun(self, token: Token) -> None:
+        phrase, self.phrase = self.phrase, _Phrase()
+        if self.negated or len(set(phrase.colours)) > 1 or len(set(phrase.sizes)) > 1:
+            self.unknown += phrase.adjectives + 1
+            self.head, self.pending = None, []
+        elif token.kind == "ground":
+            self._tell_ground(phrase)
+        else:
+            self._thing(phrase, token)
+        self.copula = False
+
+    def _tell_ground(self, phrase: _Phrase) -> None:
+        self.unknown += len(phrase.sizes)
+        self.head, self.pending = GROUND, []
+        self._paint(phrase)
+
+    def _paint(self, phrase: _Phrase) -> None:
+        """Tell the background's colour and texture; what contradicts an earlier word is not understood."""
+        for told in phrase.colours:
+            index = told - len(COLOURS) if told >= len(COLOURS) else told + 4
+            self.unknown += self.ground not in (None, index)
+            self.ground = index if self.ground is None else self.ground
+        for told in phrase.textures:
+            self.unknown += self.texture not in (None, told)
+            self.texture = told if self.texture is None else self.texture
+
+    def _thing(self, phrase: _Phrase, token: Token) -> None:
+        self.unknown += len(phrase.textures)
+        shape = token.value if token.kind == "shape" else None
+        what = Mention(next(iter(phrase.colours), None), shape, next(iter(phrase.sizes), None))
+        plural = token.plural or token.kind == "objects"
+        number = phrase.number if phrase.number is not None and (plural or phrase.number <= 1) else None
+        self.unknown += phrase.number != number
+        if phrase.article == "other" and what == Mention():
+            number = None
+        if what == Mention() and number is None and self.before in ("shape", "modifier"):
+            return  # "a star-shaped object"
+        if what == Mention() or number == 0:
+            self.head = None
+            if number is not None:
+                self._count(number, what)
+            return
+        if number is not None and number > 1:
+            self._count(number, what)
+        self._mention(what, max(number or 1, 1), phrase)
+
+    def _count(self, n: int, what: Mention) -> None:
+        if len(self.counts) < MOST_MENTIONS and Count(n, what) not in self.counts:
+            self.counts.append(Count(n, what))
+
+    def _mention(self, what: Mention, number: int, phrase: _Phrase) -> None:
+        known = self._known(what, phrase.article) if number == 1 and self._refers(phrase) else []
+        if len(known) > 1 or len(self.mentions) + number > MOST_MENTIONS:
+            self.unknown += 1 + phrase.adjectives
+            self.head, self.pending = None, []
+            return
+        if known:
+            self._tell(known, size=what.size, colour=what.colour, shape=what.shape)
+            heads = known
+        else:
+            heads = list(range(len(self.mentions), len(self.mentions) + number))
+            self.mentions += [what] * number
+            self.group = heads if number > 1 else self.group
+        if self.place:
+            self._tell(heads, places=self.place)
+            self.place = ()
+        self._relate(heads)
+        self.head = heads
+
+    def _refers(self, phrase: _Phrase) -> bool:
+        return phrase.article == "the" or (not phrase.article and phrase.number is None)
+
+    def _known(self, what: Mention, article: str) -> list[int]:
+        """Return the mentions that a reference may mean: all that it says was said of them, or nothing to the contrary."""
+        there = self.mentions if article == "the" else self.mentions[: self.first]
+        same = [at for at, known in enumerate(there) if _agree(known, what)]
+        exact = [at for at in same if _includes(self.mentions[at], what)]
+        return exact or same
+
+    def _relate(self, heads: list[int]) -> None:
+        pairs = [(name, a, b) for name, later in self.fronted for a in heads for b in later]
+        if self.pending and self.subject:
+            pairs += [(name, a, b) for name in self.pending for a in self.subject for b in heads]
+            self.related = True
+        self.fronted = [(name, heads) for name in self.pending] if self.pending and not self.subject else []
+        self.pending = []
+        for name, a, b in pairs:
+            if a != b and len(self.relations) < MOST_RELATIONS:
+                self.relations.append(Relation(a, name, b))
+
+    def _tell(
+        self,
+        heads: list[int],
+        colour: int | None = None,
+        shape: int | None = None,
+        size: int | None = None,
+        places: tuple[int, ...] = (),
+    ) -> None:
+        """Tell more of mentions; what contradicts an earlier word is not understood."""
+        told = {"colour": colour, "shape": shape, "size": size, "places": places or None}
+        for at in heads:
+            for name, value in told.items():
+                known = getattr(self.mentions[at], name)
+                if value is not None and known in (None, ()):
+                    self.mentions[at] = replace(self.mentions[at], **{name: value})
+                elif value not in (None, known):
+                    self.unknown += 1
+
+    def _close(self) -> None:
+        """End a phrase that has no noun: a predicate ("is red"), "on white", "one red", or a bare colour."""
+        phrase, self.phrase = self.phrase, _Phrase()
+        one = (phrase.number == 1 and not phrase.only) or phrase.article == "other"
+        if one and not (phrase.adjectives or phrase.strange):
+            self.head = [self.group.pop(0)] if self.group else None
+        if not phrase.adjectives:
+            return
+        told = {"colour": next(iter(phrase.colours), None), "size": next(iter(phrase.sizes), None)}
+        plain = not phrase.textures
+        if self.negated or phrase.strange or len(set(phrase.colours)) > 1 or len(set(phrase.sizes)) > 1:
+            self.unknown += phrase.adjectives
+        elif one and self.group and plain:
+            self.head = [self.group.pop(0)]
+            self._tell(self.head, **told)
+        elif phrase.article == "group" and self.group and plain:
+            self._tell(self.group, **told)
+        elif self.head == GROUND or (phrase.on and phrase.colours and phrase.colours[0] >= len(COLOURS)):
+            self._tell_ground(phrase)
+        elif self.copula and isinstance(self.head, list) and plain:
+            self._tell(self.head, **told)
+        elif self._is_bare(phrase):
+            self._mention(Mention(colour=phrase.colours[0]), 1, replace(phrase, article="a"))
+        else:
+            self.unknown += phrase.adjectives
+
+    def _is_bare(self, phrase: _Phrase) -> bool:
+        """Return whether a colour stands for a thing: "red" is all that some alt-texts say."""
+        alone = len(self.mentions) == self.first and not (self.copula or self.pending or phrase.sizes or phrase.textures)
+        return alone and len(phrase.colours) == 1 and phrase.colours[0] < len(COLOURS)
+
+    def claims(self, words: int) -> Claims:
+        """Return what was read."""
+        told = tuple(self.mentions), tuple(self.relations), tuple(self.counts)
+        return Claims(*told, self.ground, self.texture, words, min(self.unknown, words))
+
+
+def _agree(known: Mention, what: Mention) -> bool:
+    """Return whether two descriptions may be of one thing and have colour or shape in common."""
+    pairs = [(known.colour, what.colour), (known.shape, what.shape), (known.size, what.size)]
+    common = any(a is not None and a == b for a, b in pairs[:2])
+    return common and all(a is None or b is None or a == b for a, b in pairs)
+
+
+def _includes(known: Mention, what: Mention) -> bool:
+    pairs = [(known.colour, what.colour), (known.shape, what.shape), (known.size, what.size)]
+    return all(b is None or a == b for a, b in pairs)
