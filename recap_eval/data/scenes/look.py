@@ -24,6 +24,7 @@ CONTRAST, NOISES = 34.0, 3.2  # how far a pixel is from the background: RGB dist
 LEAST_PIXELS = 5  # of a thing, at 32 px
 MISFIT = 0.3  # share of a thing's square cover that its best template may leave unexplained
 FAR = 60.0  # RGB distance from the line between background and a thing's colour: another thing's pixel
+CLOSE = 25.0  # colours that fit so much worse than the best are tried as well
 ODD_COLOUR = 75.0  # mean of that distance from which on a colour is none of ours
 UNKNOWN = -1
 
@@ -146,32 +147,52 @@ class _Colour:
 
 def _thing(canvas: np.ndarray, behind: Backdrop, patch: np.ndarray, front: np.ndarray) -> tuple[SeenThing | None, np.ndarray]:
     """Return the thing of a patch, and the pixels that it explains; None for a speck."""
-    import numpy as np
     from scipy import ndimage
 
     size = len(canvas)
-    colour = _colour(canvas, behind, patch)
-    away = colour.rgb - behind.rgb
-    alpha = ((canvas - behind.rgb) * away).sum(axis=-1) / np.maximum((away**2).sum(axis=-1), 1)
-    near = ndimage.binary_dilation(patch & colour.own, np.ones((3, 3), dtype=bool))
-    known = ~front | (near & colour.own)  # pixels that say how much of them the thing covers
-    alpha = np.where(near & known, alpha.clip(0, 1), 0).astype(np.float32)
-    if alpha.sum() < LEAST_PIXELS * (size / 32) ** 2:
+    tries = [(colour, _fit_as(canvas, behind, patch, front, colour)) for colour in _colours(canvas, behind, patch)]
+    fits = [(_unlike(canvas, behind, patch, colour, fitted), colour, fitted) for colour, fitted in tries if fitted is not None]
+    if not fits:
         return None, patch
-    fitted = _fit(alpha, known.astype(np.float32), shape_bank(size))
+    _, colour, fitted = min(fits, key=lambda one: one[0])
     thing = _named(fitted, colour)
     explained = (patch & colour.own) | ndimage.binary_dilation(fitted.cover > 0)
-    unlike = (thing.shape == UNKNOWN) + (thing.colour == UNKNOWN)
-    if unlike == 2 and fitted.misfit > 2 * MISFIT:
-        return None, explained  # neither colour nor shape: no thing of ours
+    if thing.shape == UNKNOWN and thing.colour == UNKNOWN and fitted.misfit > 2 * MISFIT:
+        return None, explained
     unit = CANVAS // size
     return SeenThing(
         thing, fitted.x * unit, fitted.y * unit, fitted.radius, 1 - fitted.misfit, fitted.margin, colour.margin
     ), explained  # fmt: skip
 
 
-def _colour(canvas: np.ndarray, behind: Backdrop, patch: np.ndarray) -> _Colour:
-    """Return the colour of a patch: that whose line from the background its pixels lie on, and whose end they reach."""
+def _fit_as(
+    canvas: np.ndarray, behind: Backdrop, patch: np.ndarray, front: np.ndarray, colour: _Colour
+) -> _Fit | None:
+    """Return the best template for a patch of a given colour; None if it is a speck."""
+    import numpy as np
+    from scipy import ndimage
+
+    away = colour.rgb - behind.rgb
+    alpha = ((canvas - behind.rgb) * away).sum(axis=-1) / np.maximum((away**2).sum(axis=-1), 1)
+    near = ndimage.binary_dilation(patch & colour.own, np.ones((3, 3), dtype=bool))
+    known = ~front | (near & colour.own)  # pixels that say how much of them the thing covers
+    alpha = np.where(near & known, alpha.clip(0, 1), 0).astype(np.float32)
+    if alpha.sum() < LEAST_PIXELS * (len(canvas) / 32) ** 2:
+        return None
+    return _fit(alpha, known.astype(np.float32), shape_bank(len(canvas)))
+
+
+def _unlike(canvas: np.ndarray, behind: Backdrop, patch: np.ndarray, colour: _Colour, fitted: _Fit) -> float:
+    """Return how far the patch is from the fitted thing drawn in its colour: mean squared RGB distance."""
+    import numpy as np
+
+    palette = np.array(COLOUR_RGB[colour.index] if colour.index >= 0 else colour.rgb, dtype=np.float32)
+    drawn = behind.rgb + fitted.cover[..., None] * (palette - behind.rgb)
+    return float(((canvas - drawn)[patch | (fitted.cover > 0)] ** 2).sum(axis=-1).mean())
+
+
+def _colours(canvas: np.ndarray, behind: Backdrop, patch: np.ndarray) -> list[_Colour]:
+    """Return the colours that a patch may have: those whose line from the background its pixels lie on, and whose end they reach."""
     import numpy as np
 
     palette = np.array(COLOUR_RGB, dtype=np.float32)
@@ -182,16 +203,27 @@ def _colour(canvas: np.ndarray, behind: Backdrop, patch: np.ndarray) -> _Colour:
     reach = np.quantile(alpha, 0.85, axis=0)
     short = np.maximum(0, 1 - reach) * np.linalg.norm(away, axis=-1).mean(axis=0)
     costs = np.minimum(off, FAR).mean(axis=0) + short
-    index, next_best = np.argsort(costs)[:2]
-    own, core = off[:, index] < FAR, (alpha[:, index] > 0.8) & (off[:, index] < FAR)
-    rgb = np.median(canvas[patch][core], axis=0) if core.sum() >= 3 else palette[index]
+    order = np.argsort(costs)
+    margin = float(costs[order[1]] - costs[order[0]])
+    found = []
+    for index in order[:3]:
+        if costs[index] > costs[order[0]] + CLOSE:
+            break
+        core = (alpha[:, index] > 0.8) & (off[:, index] < FAR)
+        rgb = np.median(canvas[patch][core], axis=0) if core.sum() >= 3 else palette[index]
+        named = int(index) if costs[index] < ODD_COLOUR else UNKNOWN
+        own = _on_line(canvas, behind, rgb) if (off[:, index] < FAR).any() else patch
+        found.append(_Colour(named, rgb.astype(np.float32), margin, own))
+    return found
+
+
+def _on_line(canvas: np.ndarray, behind: Backdrop, rgb: np.ndarray) -> np.ndarray:
+    """Return the pixels that lie between background and a colour."""
+    import numpy as np
+
     line = rgb - behind.rgb
     part = (((canvas - behind.rgb) * line).sum(axis=-1) / np.maximum((line**2).sum(axis=-1), 1)).clip(0, 1)
-    on_line = np.linalg.norm(canvas - behind.rgb - part[..., None] * line, axis=-1) < FAR
-    named = int(index) if costs[index] < ODD_COLOUR else UNKNOWN
-    if not own.any():
-        on_line = patch
-    return _Colour(named, rgb.astype(np.float32), float(costs[next_best] - costs[index]), on_line)
+    return np.linalg.norm(canvas - behind.rgb - part[..., None] * line, axis=-1) < FAR
 
 
 @dataclass(frozen=True)
