@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 VERSION = 1  # raised whenever the same picture would be seen otherwise
 MOST_THINGS = 12
 CONTRAST, NOISES = 34.0, 3.2  # how far a pixel is from the background: RGB distance, and multiples of its noise
+SMOOTH = 0.7  # pixels, where noise is larger
 LEAST_PIXELS = 5  # of a thing, at 32 px
 MISFIT = 0.3  # share of a thing's square cover that its best template may leave unexplained
 FAR = 60.0  # RGB distance from the line between background and a thing's colour: another thing's pixel
@@ -118,7 +119,7 @@ def _things(canvas: np.ndarray, behind: Backdrop) -> list[SeenThing]:
 
     size = len(canvas)
     least = LEAST_PIXELS * (size / 32) ** 2
-    front = behind.distance > max(CONTRAST, NOISES * behind.noise)
+    front = _front(canvas, behind)
     left, found = front.copy(), []
     square = np.ones((3, 3), dtype=bool)
     for _ in range(2 * MOST_THINGS):
@@ -135,6 +136,16 @@ def _things(canvas: np.ndarray, behind: Backdrop) -> list[SeenThing]:
         if seen is not None:
             found.append(seen)
     return found
+
+
+def _front(canvas: np.ndarray, behind: Backdrop) -> np.ndarray:
+    """Return the pixels that are not background; of a noisy picture, after smoothing it."""
+    from scipy import ndimage
+
+    if behind.noise * NOISES > CONTRAST:
+        behind = find_backdrop(ndimage.gaussian_filter(canvas, (SMOOTH, SMOOTH, 0)))
+    front: np.ndarray = behind.distance > max(CONTRAST, NOISES * behind.noise)
+    return front
 
 
 @dataclass(frozen=True)
