@@ -1,84 +1,21 @@
 """What a caption of a scene claims: things with colour, shape, size and place, relations, counts, background.
 
-`claims` reads our own languages (`language.py`) and free variants of them. It is a reader of phrases, left to right, one pass: adjectives
-are gathered until their noun comes. What it does not understand is counted, and nothing is guessed: an adjective without its
-noun, an ambiguous reference, a pronoun are no claims.
+`claims` reads our own languages (`language.py`) and free variants of them. It reads phrases from left to right in one pass:
+adjectives are gathered until their noun comes. What it does not understand is counted, and nothing is guessed: an adjective
+without its noun, an ambiguous reference, a pronoun that may mean two things are no claims.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from recap_eval.data.scenes.lexicon import Token, tokens
+from recap_eval.data.scenes.told import Claims, Count, Mention, Relation
 from recap_eval.data.scenes.world import COLOURS
 
 VERSION = 1  # raised whenever the same text would give other claims
 MOST_MENTIONS, MOST_RELATIONS = 32, 32  # of a text; what a text tells beyond is not understood
 GROUND = "ground"
-
-
-@dataclass(frozen=True)
-class Mention:
-    """A thing that is told of; None and () stand for what is not told.
-
-    Args:
-        colour: Index into `lexicon.TOLD_COLOURS`; those beyond COLOURS are no thing's.
-        shape: Index into SHAPES.
-        size: Index into SIZES.
-        places: The PLACES where it may be: one, or two for "on the left".
-    """
-
-    colour: int | None = None
-    shape: int | None = None
-    size: int | None = None
-    places: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Relation:
-    """Mention number `a` is to the `name` ("left", "right", "above", "below") of mention number `b`."""
-
-    a: int
-    name: str
-    b: int
-
-
-@dataclass(frozen=True)
-class Count:
-    """There are exactly `n` things like `what`; a mention in which nothing is told means all things."""
-
-    n: int
-    what: Mention = Mention()
-
-
-@dataclass(frozen=True)
-class Claims:
-    """All that a text claims.
-
-    Args:
-        mentions: The things told of; "two circles" are two.
-        relations: Between them.
-        counts: How many there are of what.
-        ground: Index into `lexicon.TOLD_GROUNDS`, or None.
-        texture: Index into TEXTURES, or None.
-        words: Words of the text.
-        unknown: Words that were not understood.
-    """
-
-    mentions: tuple[Mention, ...] = ()
-    relations: tuple[Relation, ...] = ()
-    counts: tuple[Count, ...] = ()
-    ground: int | None = None
-    texture: int | None = None
-    words: int = 0
-    unknown: int = 0
-
-    @property
-    def n(self) -> int:
-        """How many claims these are: each attribute of each thing is one."""
-        told = sum((m.colour is not None) + (m.shape is not None) + (m.size is not None) + bool(m.places) for m in self.mentions)
-        return told + len(self.relations) + len(self.counts) + (self.ground is not None) + (self.texture is not None)
 
 
 def claims(text: str) -> Claims:
@@ -89,7 +26,7 @@ def claims(text: str) -> Claims:
     the thing that was mentioned before, if there is one such.
     """
     reader, found = _Reader(), tokens(text)
-    for token, after in zip(found, [*found[1:], Token("stop")], strict=True):
+    for token, after in zip(found, [*found, Token("stop")][1:], strict=True):
         reader.read(token, after.kind)
     reader.read(Token("stop"), "stop")
     return reader.claims(sum(token.words for token in found if token.kind not in ("stop", "comma")))
@@ -112,8 +49,16 @@ class _Phrase:
     def adjectives(self) -> int:
         return len(self.colours) + len(self.sizes) + len(self.textures)
 
+    @property
+    def described(self) -> Mention:
+        return Mention(colour=next(iter(self.colours), None), size=next(iter(self.sizes), None))
 
-Head = list[int] | Literal["ground"] | None
+    @property
+    def contradicts(self) -> bool:
+        return len(set(self.colours)) > 1 or len(set(self.sizes)) > 1
+
+
+Head = list[int] | str | None  # what "is red" is about: mentions, GROUND, or nothing
 ADJECTIVES = {"colour": "colours", "size": "sizes", "texture": "textures"}
 INSIDE = ("colour", "size", "texture", "shape", "object", "objects")  # what may follow a place within a phrase
 OPENERS = ("the", "on", "at")  # "the left" is a place, "left" alone is not
@@ -211,11 +156,13 @@ class _Reader:
         self.negated = False
 
     def _pronoun(self, token: Token) -> None:
-        if self.pending or not self.last or self.head is not None:
+        """Take "it" for the one thing of this sentence so far, or of the last one."""
+        here = list(range(self.first, len(self.mentions))) or self.last
+        if self.pending or len(here) != 1:
             self.unknown += 1
-            self.pending = []
+            self.head, self.pending = None, []
         else:
-            self.head = list(self.last)
+            self.head = here
 
     def _relation(self, token: Token) -> None:
         if not self.pending:
@@ -241,7 +188,7 @@ class _Reader:
         self.sides = None
         inside = after in INSIDE and (self.phrase.adjectives or self.before in ("the", "a", "side", "number", "copula"))
         if isinstance(self.head, list) and not inside and not any(self.mentions[at].places for at in self.head):
-            self._tell(self.head, places=allowed)
+            self._tell(self.head, Mention(places=allowed))
         else:
             self.place = allowed
 
@@ -249,7 +196,7 @@ class _Reader:
 
     def _noun(self, token: Token) -> None:
         phrase, self.phrase = self.phrase, _Phrase()
-        if self.negated or len(set(phrase.colours)) > 1 or len(set(phrase.sizes)) > 1:
+        if self.negated or phrase.contradicts:
             self.unknown += phrase.adjectives + 1
             self.head, self.pending = None, []
         elif token.kind == "ground":
@@ -276,7 +223,7 @@ class _Reader:
     def _thing(self, phrase: _Phrase, token: Token) -> None:
         self.unknown += len(phrase.textures)
         shape = token.value if token.kind == "shape" else None
-        what = Mention(next(iter(phrase.colours), None), shape, next(iter(phrase.sizes), None))
+        what = replace(phrase.described, shape=shape)
         plural = token.plural or token.kind == "objects"
         number = phrase.number if phrase.number is not None and (plural or phrase.number <= 1) else None
         self.unknown += phrase.number != number
@@ -304,14 +251,14 @@ class _Reader:
             self.head, self.pending = None, []
             return
         if known:
-            self._tell(known, size=what.size, colour=what.colour, shape=what.shape)
+            self._tell(known, what)
             heads = known
         else:
             heads = list(range(len(self.mentions), len(self.mentions) + number))
             self.mentions += [what] * number
             self.group = heads if number > 1 else self.group
         if self.place:
-            self._tell(heads, places=self.place)
+            self._tell(heads, Mention(places=self.place))
             self.place = ()
         self._relate(heads)
         self.head = heads
@@ -337,23 +284,12 @@ class _Reader:
             if a != b and len(self.relations) < MOST_RELATIONS:
                 self.relations.append(Relation(a, name, b))
 
-    def _tell(
-        self,
-        heads: list[int],
-        colour: int | None = None,
-        shape: int | None = None,
-        size: int | None = None,
-        places: tuple[int, ...] = (),
-    ) -> None:
+    def _tell(self, heads: list[int], more: Mention) -> None:
         """Tell more of mentions; what contradicts an earlier word is not understood."""
-        told = {"colour": colour, "shape": shape, "size": size, "places": places or None}
         for at in heads:
-            for name, value in told.items():
-                known = getattr(self.mentions[at], name)
-                if value is not None and known in (None, ()):
-                    self.mentions[at] = replace(self.mentions[at], **{name: value})
-                elif value not in (None, known):
-                    self.unknown += 1
+            known = self.mentions[at].told
+            self.unknown += sum(known.get(name, value) != value for name, value in more.told.items())
+            self.mentions[at] = Mention(**(more.told | known))
 
     def _close(self) -> None:
         """End a phrase that has no noun: a predicate ("is red"), "on white", "one red", or a bare colour."""
@@ -363,19 +299,19 @@ class _Reader:
             self.head = [self.group.pop(0)] if self.group else None
         if not phrase.adjectives:
             return
-        told = {"colour": next(iter(phrase.colours), None), "size": next(iter(phrase.sizes), None)}
+        told = phrase.described
         plain = not phrase.textures
-        if self.negated or phrase.strange or len(set(phrase.colours)) > 1 or len(set(phrase.sizes)) > 1:
+        if self.negated or phrase.strange or phrase.contradicts:
             self.unknown += phrase.adjectives
         elif one and self.group and plain:
             self.head = [self.group.pop(0)]
-            self._tell(self.head, **told)
+            self._tell(self.head, told)
         elif phrase.article == "group" and self.group and plain:
-            self._tell(self.group, **told)
+            self._tell(self.group, told)
         elif self.head == GROUND or (phrase.on and phrase.colours and phrase.colours[0] >= len(COLOURS)):
             self._tell_ground(phrase)
         elif self.copula and isinstance(self.head, list) and plain:
-            self._tell(self.head, **told)
+            self._tell(self.head, told)
         elif self._is_bare(phrase):
             self._mention(Mention(colour=phrase.colours[0]), 1, replace(phrase, article="a"))
         else:
@@ -394,11 +330,9 @@ class _Reader:
 
 def _agree(known: Mention, what: Mention) -> bool:
     """Return whether two descriptions may be of one thing and have colour or shape in common."""
-    pairs = [(known.colour, what.colour), (known.shape, what.shape), (known.size, what.size)]
-    common = any(a is not None and a == b for a, b in pairs[:2])
-    return common and all(a is None or b is None or a == b for a, b in pairs)
+    same = {name for name, value in what.told.items() if known.told.get(name, value) == value}
+    return len(same) == len(what.told) and any(name in known.told for name in same & {"colour", "shape"})
 
 
 def _includes(known: Mention, what: Mention) -> bool:
-    pairs = [(known.colour, what.colour), (known.shape, what.shape), (known.size, what.size)]
-    return all(b is None or a == b for a, b in pairs)
+    return what.told.items() <= known.told.items()

@@ -44,7 +44,7 @@ WORDS = {
         "image", "picture", "photo", "photograph", "scene", "frame", "canvas", "drawing", "illustration", "clipart", "clip art",
     ),
     "a": ("a", "an"),
-    "the": ("the",),
+    "the": ("the", "this", "these", "those"),
     "other": ("other", "another", "more", "additional", "second", "third", "fourth", "else"),
     "group": ("both", "all", "each"),
     "copula": ("is", "are", "was", "were", "being"),
@@ -52,7 +52,7 @@ WORDS = {
     "at": ("at", "in", "near", "towards", "toward"),
     "join": ("and", "with", "next to", "beside", "along with", "accompanied by", "as well as", "plus", "or"),
     "not": ("not", "isn't", "aren't", "never", "neither", "nor", "except"),
-    "pronoun": ("it", "its", "they", "them", "this", "these", "those"),
+    "pronoun": ("it", "its", "they", "them"),
     "filler": (
         "there", "here", "shows", "show", "showing", "shown", "features", "feature", "featuring", "depicts", "depicting",
         "contains", "containing", "we", "can", "see", "seen", "of", "located", "placed", "positioned", "standing", "stands",
@@ -116,14 +116,11 @@ def tokens(text: str) -> list[Token]:
     words = WORD.findall(text.lower().replace("’", "'"))
     phrases, found, place = _phrases(), [], 0
     while place < len(words):
-        token = _mark(words[place]) or next(filter(None, (phrases.get(tuple(words[place : place + n])) for n in _LENGTHS)), None)
-        token = token or _other(words[place])
+        known = (phrases.get(tuple(words[place : place + n])) for n in range(LONGEST, 0, -1))
+        token = _mark(words[place]) or next(filter(None, known), None) or _other(words[place])
         found.append(token)
         place += token.words
     return _in_context(found)
-
-
-_LENGTHS = range(LONGEST, 0, -1)
 
 
 def _mark(word: str) -> Token | None:
@@ -147,4 +144,3 @@ def _in_context(found: list[Token]) -> list[Token]:
             places = SIDES.get(token.value)
             found[at] = Token("corner" if places else "filler", places, words=token.words)
     return found
-

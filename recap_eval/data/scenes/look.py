@@ -107,7 +107,8 @@ def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
     high, wide = pixels.shape[:2]
     if high == wide and high % size == 0:
         step = high // size
-        return pixels.reshape(size, step, size, step, 3).mean(axis=(1, 3), dtype=np.float32)
+        small: np.ndarray = pixels.reshape(size, step, size, step, 3).mean(axis=(1, 3), dtype=np.float32)
+        return small
     resample = Image.Resampling.BOX if min(high, wide) > size else Image.Resampling.BICUBIC
     return np.asarray(Image.fromarray(pixels).resize((size, size), resample), dtype=np.float32)
 
@@ -120,7 +121,7 @@ def _things(canvas: np.ndarray, behind: Backdrop) -> list[SeenThing]:
     size = len(canvas)
     least = LEAST_PIXELS * (size / 32) ** 2
     front = _front(canvas, behind)
-    left, found = front.copy(), []
+    left, found = front.copy(), list[SeenThing]()
     square = np.ones((3, 3), dtype=bool)
     for _ in range(2 * MOST_THINGS):
         labels, count = ndimage.label(left, square)
@@ -176,9 +177,7 @@ def _thing(canvas: np.ndarray, behind: Backdrop, patch: np.ndarray, front: np.nd
     ), explained  # fmt: skip
 
 
-def _fit_as(
-    canvas: np.ndarray, behind: Backdrop, patch: np.ndarray, front: np.ndarray, colour: _Colour
-) -> _Fit | None:
+def _fit_as(canvas: np.ndarray, behind: Backdrop, patch: np.ndarray, front: np.ndarray, colour: _Colour) -> _Fit | None:
     """Return the best template for a patch of a given colour; None if it is a speck."""
     import numpy as np
     from scipy import ndimage
@@ -203,7 +202,7 @@ def _unlike(canvas: np.ndarray, behind: Backdrop, patch: np.ndarray, colour: _Co
 
 
 def _colours(canvas: np.ndarray, behind: Backdrop, patch: np.ndarray) -> list[_Colour]:
-    """Return the colours that a patch may have: those whose line from the background its pixels lie on, and whose end they reach."""
+    """Return the colours a patch may have: its pixels lie on their line from the background, and reach its end."""
     import numpy as np
 
     palette = np.array(COLOUR_RGB, dtype=np.float32)
@@ -234,7 +233,8 @@ def _on_line(canvas: np.ndarray, behind: Backdrop, rgb: np.ndarray) -> np.ndarra
 
     line = rgb - behind.rgb
     part = (((canvas - behind.rgb) * line).sum(axis=-1) / np.maximum((line**2).sum(axis=-1), 1)).clip(0, 1)
-    return np.linalg.norm(canvas - behind.rgb - part[..., None] * line, axis=-1) < FAR
+    near: np.ndarray = np.linalg.norm(canvas - behind.rgb - part[..., None] * line, axis=-1) < FAR
+    return near
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,9 @@ def _fit(alpha: np.ndarray, known: np.ndarray, bank: Bank) -> _Fit:
         low, high = np.searchsorted(bank.mass, (0.8 * mass, 1.2 * mass))
     low, high = (low, high) if high > low else (max(0, low - 200), max(1, high + 200))
     chosen = slice(int(low), int(high))
-    errors = (weight * shown**2).sum(axis=1)[:, None] - 2 * (weight * shown) @ bank.cover[chosen].T + weight @ bank.square[chosen].T
+    errors = (
+        (weight * shown**2).sum(axis=1)[:, None] - 2 * (weight * shown) @ bank.cover[chosen].T + weight @ bank.square[chosen].T
+    )
     best = errors.min(axis=0)
     shapes = bank.shape[chosen]
     per_shape = np.full(8, np.inf)

@@ -91,6 +91,7 @@ ROUND: dict[str, Callable[[Ints, Ints, int], Mask]] = {
 
 
 def shape_mask(shape: str, x: Ints, y: Ints, radius: int) -> Mask:
+    """Return which points lie in a shape around the origin: x (1, W) and y (H, 1) to (H, W) booleans, in canvas units."""
     return ROUND[shape](x, y, radius) if shape in ROUND else _inside_outline(shape, x, y, radius)
 
 

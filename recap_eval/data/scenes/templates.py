@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING
 
 from recap_eval.data.scenes.render import CANVAS, PATTERNS, cover_count, points, shape_mask
@@ -51,7 +52,7 @@ def shape_bank(size: int) -> Bank:
     half = math.ceil(MOST_RADIUS * REACH / unit) + 1
     steps = math.ceil(math.log(MOST_RADIUS / LEAST_RADIUS) / math.log(RADIUS_STEP))
     radii = [round(LEAST_RADIUS * RADIUS_STEP**step) for step in range(steps + 1)]
-    rows = [(shape, radius, dx, dy) for shape in range(len(SHAPES)) for radius in radii for dx in OFFSETS[size] for dy in OFFSETS[size]]
+    rows = list(product(range(len(SHAPES)), radii, OFFSETS[size], OFFSETS[size]))
     covers, centres = [], []
     for shape, radius, dx, dy in rows:
         cx, cy = (offset - part * radius / unit for offset, part in zip((dx, dy), _centroid(SHAPES[shape]), strict=True))

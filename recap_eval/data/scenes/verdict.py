@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recap_eval.data.scenes.claims import Claims, Count, Mention, Relation
 from recap_eval.data.scenes.render import CENTRES
+from recap_eval.data.scenes.told import Claims, Count, Mention, Relation
 from recap_eval.data.scenes.world import Scene, Thing
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def held_against(claims: Claims, scene: Scene) -> Verdict:
     """
     assigned = _assign(claims, scene)
     things = [None if at is None else scene.things[at] for at in assigned]
-    judged = [pair for mention, thing in zip(claims.mentions, things, strict=True) for pair in attributes(mention, thing).items()]
+    pairs = list(zip(claims.mentions, things, strict=True))
+    judged = [one for mention, thing in pairs for one in attributes(mention, thing).items()]
     told = sum(holds for _, holds in judged)
     judged += [("relation", stands(one, things)) for one in claims.relations]
     judged += [("count", _counted(one, scene)) for one in claims.counts]
@@ -83,7 +84,7 @@ def held_against(claims: Claims, scene: Scene) -> Verdict:
     about = [(kind, value == seen) for kind, (value, seen) in grounds.items() if value is not None]
     there = 4 * len(scene.things) + (scene.ground >= 0) + (scene.texture >= 0)
     told += sum(holds for _, holds in about)
-    invented = sum(not _fits(mention, thing) for mention, thing in zip(claims.mentions, things, strict=True))
+    invented = sum(not _fits(mention, thing) for mention, thing in pairs)
     return Verdict(tuple(judged + about), tuple(assigned), told, there, invented)
 
 
