@@ -200,8 +200,6 @@ def main() -> None:
                 stream.write(json.dumps(measured(bench, *one)) + "\n")
                 stream.flush()
                 bar.update(1)
-    from benchmarks.truth_report import write_report
-
     print(write_report(read_sets(args.out, args.n), args.out))
 
 

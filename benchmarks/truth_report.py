@@ -38,7 +38,7 @@ def against_truth(rows: Sequence[Row], metric: str) -> RankCorrelation | None:
 
 
 def moved(rows: Sequence[Row], family: str, metric: str) -> float:
-    """Return how far a family's strongest grade moves a metric for the worse, over what half of all attributes wrong moves it."""
+    """Return how far a family's strongest grade worsens a metric, over what half of all attributes wrong worsens it."""
 
     def at(name: str, grade: float) -> float:
         return float(goodness([row for row in rows if (row["family"], row["grade"]) == (name, grade)], metric).mean())
@@ -63,18 +63,12 @@ def tables(rows: Sequence[Row]) -> str:
     semantic = chosen(rows, SEMANTIC)
     ways = {"all six": semantic} | {name: chosen(rows, [name]) for name in SEMANTIC}
     rho = [[metric, *(_cell(against_truth(some, metric)) for some in ways.values())] for metric in UPWARD]
-    everything = [
-        [metric, _cell(against_truth(semantic, metric), True), _cell(against_truth(rows, metric)), _cell(against_truth(rows, metric), True)]
-        for metric in UPWARD
-    ]  # fmt: skip
+    everything = []
+    for metric in UPWARD:
+        some, every = against_truth(semantic, metric), against_truth(rows, metric)
+        everything.append([metric, _cell(some, True), _cell(every), _cell(every, True)])
     reaction = [[metric, *(f"{moved(rows, name, metric):.2f}" for name in (*SEMANTIC[1:], *PIXEL))] for metric in UPWARD]
-    truths = [
-        [
-            name,
-            *(f"{_mean(rows, name, grade, TRUTH):.3f} / {_mean(rows, name, grade, 'looker'):.3f}" for grade in family.grades),
-        ]
-        for name, family in FAMILIES.items()
-    ]
+    truths = [[name, *(_both(rows, name, grade) for grade in family.grades)] for name, family in FAMILIES.items()]
     parts = {
         "Spearman's rank correlation with the truth, by family": _table(["metric", *ways], rho),
         "Kendall's, and with the pixel families among the sets": _table(
@@ -88,8 +82,9 @@ def tables(rows: Sequence[Row]) -> str:
     return "\n\n".join(f"**{title}**\n\n{table}" for title, table in parts.items())
 
 
-def _mean(rows: Sequence[Row], name: str, grade: float, metric: str) -> float:
-    return float(np.mean([row["values"][metric] for row in rows if (row["family"], row["grade"]) == (name, grade)]))
+def _both(rows: Sequence[Row], name: str, grade: float) -> str:
+    some = [row["values"] for row in rows if (row["family"], row["grade"]) == (name, grade)]
+    return " / ".join(f"{np.mean([one[metric] for one in some]):.3f}" for metric in (TRUTH, "looker"))
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:

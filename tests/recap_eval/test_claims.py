@@ -10,7 +10,7 @@ from recap_eval.data.scenes import language, questions
 from recap_eval.data.scenes.claims import MOST_MENTIONS, claims
 from recap_eval.data.scenes.told import Claims, Count, Mention, Relation
 from recap_eval.data.scenes.verdict import KINDS, held_against
-from recap_eval.data.scenes.world import COLOURS, SHAPES, Scene, Thing, draw_scenes
+from recap_eval.data.scenes.world import COLOURS, GROUNDS, SHAPES, SIZES, TEXTURES, Scene, Thing, draw_scenes
 from recap_eval.data.scenes.write import ALT_NOISE
 from recap_eval.hashrand import Draws
 
@@ -42,6 +42,32 @@ def test_the_long_caption_tells_everything():
         found = verdict(language.long_caption(scene, Draws(2, number)), scene)
         assert found.recall == 1 and found.all_true and found.hallucination == 0
         assert len(found.judged) == 4 * len(scene.things) + 3  # and the count, the ground, the texture
+
+
+VARIANTS = (
+    "The {ground} background, which is {texture}, has {full} {place}.",
+    "{Place}, {full}. Background: {texture} {ground}.",
+    "{full} located {place} of the image, on {ground}",
+    "There is {kind}. It is {size}. The backdrop is {texture}.",
+    "{kind} ({size}, {place}) against a {texture} {ground} backdrop!",
+    "The {shape} is {colour} and {size}; the background is {ground} with a texture",
+    "{Place} we can see a very {size} {shape} which is {colour}",
+    "This is a picture of {kind}, and the {shape} is {size}.",
+)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_other_word_order_claims_the_same(variant):
+    for scene in SCENES[:300]:
+        thing = scene.things[0]
+        words = {"kind": language.article(language.kind_name(thing)), "full": language.article(language.full_name(thing))}
+        words |= {"colour": COLOURS[thing.colour], "shape": SHAPES[thing.shape], "size": SIZES[thing.size]}
+        place = language.PLACE_PHRASES[thing.place].replace("centre", "center").replace("top", "upper")
+        words |= {"place": place, "Place": place.capitalize(), "texture": TEXTURES[scene.texture]}
+        text = variant.format(**words, ground=GROUNDS[scene.ground].replace("gray", "grey"))
+        found = claims(text)
+        assert len(found.mentions) == 1 and found.unknown <= 2, (text, found)
+        assert held_against(found, scene).all_true and found.n >= variant.count("{") - 1, (text, found)
 
 
 def differences(seen, scene):

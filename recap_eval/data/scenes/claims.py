@@ -7,6 +7,7 @@ without its noun, an ambiguous reference, a pronoun that may mean two things are
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from recap_eval.data.scenes.lexicon import Token, tokens
@@ -59,7 +60,6 @@ class _Phrase:
 
 
 Head = list[int] | str | None  # what "is red" is about: mentions, GROUND, or nothing
-ADJECTIVES = {"colour": "colours", "size": "sizes", "texture": "textures"}
 INSIDE = ("colour", "size", "texture", "shape", "object", "objects")  # what may follow a place within a phrase
 OPENERS = ("the", "on", "at")  # "the left" is a place, "left" alone is not
 
@@ -74,7 +74,7 @@ class _Reader:
         self.ground: int | None = None
         self.texture: int | None = None
         self.unknown = 0
-        self.before = "stop"
+        self.before = self.after = "stop"  # kinds of the tokens around
         self.group: list[int] = []  # mentions told by number, of which "one is red" may tell more
         self.last: list[int] = []  # the one thing of the last sentence, for "it"
         self._begin_sentence()
@@ -93,27 +93,37 @@ class _Reader:
 
     def read(self, token: Token, after: str) -> None:
         """Read a token, knowing the kind of the next one."""
-        if token.kind in ADJECTIVES:
-            getattr(self.phrase, ADJECTIVES[token.kind]).append(token.value)
-        elif token.kind == "modifier":
-            pass
-        elif token.kind == "unknown":
-            self.unknown += 1
-            self.phrase.strange = True
-        elif token.kind in ("side", "corner"):
-            self._side(token, after)
-        elif token.kind in ("shape", "object", "objects", "ground"):
-            self._noun(token)
-        else:
+        self.after = after
+        if token.kind not in WITHIN:
             self._close()
-            getattr(self, f"_{token.kind}", self._nothing)(token)
+        READERS[token.kind](self, token)
         if token.kind not in ("unknown", "modifier"):
             self.before = token.kind
 
-    # Words that open or end a phrase.
+    # Adjectives and what else may stand within a phrase.
+
+    def _colour(self, token: Token) -> None:
+        self.phrase.colours.append(token.value)
+
+    def _size(self, token: Token) -> None:
+        self.phrase.sizes.append(token.value)
+
+    def _texture(self, token: Token) -> None:
+        self.phrase.textures.append(token.value)
+
+    def _unknown(self, token: Token) -> None:
+        self.unknown += 1
+        self.phrase.strange = True
+
+    def _frame(self, token: Token) -> None:
+        """Take the picture itself for no thing: adjectives of it are not understood."""
+        self.unknown += self.phrase.adjectives
+        self.phrase = _Phrase()
 
     def _nothing(self, token: Token) -> None:
         pass
+
+    # Words that open or end a phrase.
 
     def _stop(self, token: Token) -> None:
         new = range(self.first, len(self.mentions))
@@ -172,21 +182,21 @@ class _Reader:
 
     # Places.
 
-    def _side(self, token: Token, after: str) -> None:
+    def _side(self, token: Token) -> None:
         """Gather the words of a place, and give it to its thing after the last of them."""
         fresh = self.sides is None
         allowed = token.value if self.sides is None else tuple(place for place in self.sides if place in token.value)
         sure = len(token.value) == 1 or token.kind == "corner" or not fresh
-        sure = sure or self.before in OPENERS or after in ("side", "corner", "part")
+        sure = sure or self.before in OPENERS or self.after in ("side", "corner", "part")
         if self.pending or not allowed or not sure:
             self.unknown += token.words
             self.pending, self.sides = [], None
             return
         self.sides = allowed
-        if after in ("side", "corner"):
+        if self.after in ("side", "corner"):
             return
         self.sides = None
-        inside = after in INSIDE and (self.phrase.adjectives or self.before in ("the", "a", "side", "number", "copula"))
+        inside = self.after in INSIDE and (self.phrase.adjectives or self.before in ("the", "a", "side", "number", "copula"))
         if isinstance(self.head, list) and not inside and not any(self.mentions[at].places for at in self.head):
             self._tell(self.head, Mention(places=allowed))
         else:
@@ -326,6 +336,19 @@ class _Reader:
         """Return what was read."""
         told = tuple(self.mentions), tuple(self.relations), tuple(self.counts)
         return Claims(*told, self.ground, self.texture, words, min(self.unknown, words))
+
+
+# Of each kind of token (`lexicon.py`), what it does.
+READERS: dict[str, Callable[[_Reader, Token], None]] = {
+    "colour": _Reader._colour, "size": _Reader._size, "texture": _Reader._texture, "unknown": _Reader._unknown,
+    "shape": _Reader._noun, "object": _Reader._noun, "objects": _Reader._noun, "ground": _Reader._noun,
+    "side": _Reader._side, "corner": _Reader._side, "frame": _Reader._frame, "modifier": _Reader._nothing,
+    "stop": _Reader._stop, "comma": _Reader._comma, "join": _Reader._join, "on": _Reader._on, "copula": _Reader._copula,
+    "a": _Reader._a, "the": _Reader._the, "other": _Reader._other, "group": _Reader._group, "number": _Reader._number,
+    "only": _Reader._only, "not": _Reader._not, "pronoun": _Reader._pronoun, "relation": _Reader._relation,
+    "at": _Reader._nothing, "filler": _Reader._nothing, "part": _Reader._nothing,
+}  # fmt: skip
+WITHIN = ("colour", "size", "texture", "unknown", "modifier", "shape", "object", "objects", "ground", "side", "corner", "frame")
 
 
 def _agree(known: Mention, what: Mention) -> bool:
