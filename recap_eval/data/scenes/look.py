@@ -24,6 +24,7 @@ CONTRAST, NOISES = 34.0, 3.2  # how far a pixel is from the background: RGB dist
 SMOOTH = 0.7  # pixels, where noise is larger
 LEAST_PIXELS = 5  # of a thing, at 32 px
 MISFIT = 0.3  # share of a thing's square cover that its best template may leave unexplained
+SURE = 0.85  # of `fit`, from which on a picture is not looked at again, smaller
 FAR = 60.0  # RGB distance from the line between background and a thing's colour: another thing's pixel
 CLOSE = 25.0  # colours that fit so much worse than the best are tried as well
 ODD_COLOUR = 75.0  # mean of that distance from which on a colour is none of ours
@@ -85,7 +86,8 @@ def look(pixels: np.ndarray) -> Seen:
     """Return what can be seen in a picture of a scene.
 
     Args:
-        pixels: (H, W, 3) uint8 RGB of any size; it is resized to 32 x 32, or to 64 x 64 from 64 px on.
+        pixels: (H, W, 3) uint8 RGB of any size; it is resized to 32 x 32, or to 64 x 64 from 64 px on (to 32 x 32 as
+            well where a shape fits badly there; what fits better counts).
 
     Raises:
         ValueError: Another shape or type.
@@ -94,10 +96,22 @@ def look(pixels: np.ndarray) -> Seen:
 
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
         raise ValueError(f"Pixels must be (H, W, 3) uint8, not {pixels.shape} {pixels.dtype}.")
-    canvas = _resized(pixels, working_size(*pixels.shape[:2]))
+    seen = _look(pixels, working_size(*pixels.shape[:2]))
+    if working_size(*pixels.shape[:2]) > 32 and any(_sureness(thing) < SURE for thing in seen.things):
+        coarse = _look(pixels, 32)  # blur is half as wide there
+        seen = max(seen, coarse, key=lambda one: sum(map(_sureness, one.things)) / max(len(one.things), 1))
+    return seen
+
+
+def _look(pixels: np.ndarray, size: int) -> Seen:
+    canvas = _resized(pixels, size)
     behind = find_backdrop(canvas)
     found = sorted(_things(canvas, behind), key=lambda seen: -seen.radius)
     return Seen(tuple(found), behind.ground, behind.texture, behind.share, behind.fit)
+
+
+def _sureness(seen: SeenThing) -> float:
+    return 0.0 if UNKNOWN in (seen.thing.shape, seen.thing.colour) else seen.fit
 
 
 def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
