@@ -100,6 +100,13 @@ def test_a_strange_background_is_not_guessed():
     assert not held_against(claims("a plain white background"), seen).all_true
 
 
+def test_a_background_in_a_thing_s_colour():
+    picture = Image.new("RGB", (64, 64), (214, 38, 38))
+    ImageDraw.Draw(picture).ellipse((36, 36, 60, 60), fill=(36, 84, 212))
+    (seen,) = look(np.asarray(picture)).scene.things
+    assert (COLOURS[seen.colour], SHAPES[seen.shape], seen.place) == ("blue", "circle", 3)
+
+
 def test_strange_shapes_and_colours_are_not_guessed():
     picture = Image.new("RGB", (64, 64), (240, 240, 240))
     draw = ImageDraw.Draw(picture)
