@@ -67,13 +67,15 @@ settings, not on order or number of parts. See docs/generation.md."""
 T2I_EXAMPLES = """examples:
   recap-eval t2i --images images/dit-recap --reference scenes --metrics fid,kid,clip:runs/p0.5 --data data
   recap-eval t2i --images samples --list samples.csv --metrics clip,recap-clip             CSV with file, prompt and id
+  recap-eval t2i --images images/dit-recap --metrics scenes-truth                          do they show what was asked for?
   recap-eval t2i --images images/a --reference coco2014/val --frame crop:256 --save-stats val256.npz
   recap-eval t2i --model ORG/PIPELINE --prompts recap-coco-30k --column recap --images images/a --scheduler ddpm \\
       --steps 250 --guidance-scale 10 --height 256 --width 256 --reference coco-val --metrics fid,clip,recap-clip
   recap-eval compare dit-p0/scenes-recap dit-p0.5/scenes-recap                             paired on the same prompts
 
-Metrics: fid, kid, fd-dinov2, cmmd, prdc to a reference; clip, recap-clip to the prompts; any model or extractor by
-clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR (inception, dinov2, clip:MODEL). See docs/protocols.md."""
+Metrics: fid, kid, fd-dinov2, cmmd, prdc to a reference; clip, recap-clip to the prompts; scenes-truth, the share of a scene
+prompt's claims that hold; any model or extractor by clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR (inception,
+dinov2, clip:MODEL). See docs/protocols.md."""
 
 STUDY_EXAMPLES = """examples:
   recap-eval study studies/clip-mix.yaml --dry-run         every command, what is done, how long the rest takes

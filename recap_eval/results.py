@@ -133,9 +133,11 @@ def result_folder(name: str, revision: str) -> str:
 def new_record(
     task: Asked, model: ModelId, data: DataId, settings: dict[str, Any], scores: Scores, bad: dict[str, str]
 ) -> dict[str, Any]:
-    """Fold scores into a record: every metric with n, standard error and 95 % interval."""
+    """Fold scores into a record: every metric that has items with n, standard error and 95 % interval."""
     metrics = {}
     for metric in task.metrics:
+        if metric.name in scores.absent:
+            continue
         if metric.name in scores.corpus:
             metrics[metric.name] = _folded(Estimate(scores.corpus[metric.name], None, None, None, 0, 0), metric)
             continue

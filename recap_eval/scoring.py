@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,20 +127,29 @@ class Bench:
 
     def measure(self, metric: SetMetric) -> tuple[Result, bool]:
         """Return a metric's result, and whether it was made now."""
-        if metric.scorer:
-            return self._against_prompts(metric)
-        return self._against_reference(metric)
+        sorts = {"claims": self._against_claims, "prompts": self._against_prompts, "reference": self._against_reference}
+        return sorts[metric.against](metric)
+
+    def _prompted(self) -> tuple[list[str], list[str]]:
+        """Return the prompt of each image, and the prompt's id."""
+        if any(not image.prompt for image in self.images.images):
+            raise DataError("Nothing tells the prompts of these images.", "Give a list of files and prompts: --list FILE")
+        return [image.prompt for image in self.images.images], [image.id for image in self.images.images]
+
+    def _against_claims(self, metric: SetMetric) -> tuple[Result, bool]:
+        module, _, attribute = metric.verify.partition(":")
+        verifier = getattr(import_module(module), attribute)(*self._prompted(), self.options.skip_bad, self.options.progress)
+        settings = verifier.settings | {"n": len(self.items)}
+        return self._written(metric, settings, lambda: verifier.verify(self.items))
 
     def _against_prompts(self, metric: SetMetric) -> tuple[Result, bool]:
         from recap_eval.models.loading import load
 
-        if any(not image.prompt for image in self.images.images):
-            raise DataError("Nothing tells the prompts of these images.", "Give a list of files and prompts: --list FILE")
+        prompts, owners = self._prompted()
         model = load(metric.scorer, Loading(self.how.precision, self.how.device))
         scorer = {"scorer": model.id.name, "scorer.revision": model.id.revision} | _flat("scorer", model.id.protocol)
         settings = scorer | {"n": len(self.items)}
         embedder = make_embedder(model, self.options)
-        prompts, owners = [image.prompt for image in self.images.images], [image.id for image in self.images.images]
         return self._written(
             metric, settings, lambda: (clip_scores(embedder, self.items, prompts, owners), embedder.bad)
         )  # fmt: skip
@@ -247,7 +257,7 @@ def _flat(prefix: str, facts: dict[str, Any]) -> dict[str, Any]:
 def line(metric: SetMetric, result: Result, fresh: bool) -> str:
     """Return a result in a line, its warnings below."""
     record, extra = result.record, result.record["extra"]
-    told = [_figure(known.label, record["metrics"][known.name]) for known in metric.metrics]
+    told = [_figure(known.label, record["metrics"][known.name]) for known in metric.metrics if known.name in record["metrics"]]
     if "fd_infinity" in extra:
         se = f" ± {1.96 * extra['fd_infinity_se']:.2g}" if "fd_infinity_se" in extra else ""
         told.append(f"at infinite N {extra['fd_infinity']:.4g}{se}")

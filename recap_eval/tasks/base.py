@@ -75,6 +75,7 @@ class Scores:
         chance: What guessing scores, by metric, where it depends on the data.
         corpus: Metrics of the whole that have no value per item, and so no standard error.
         warnings: What stands against reading the figures as they are, a sentence each.
+        absent: Metrics of the task that have no item in this data; the record leaves them out.
     """
 
     metrics: dict[str, ItemScores]
@@ -82,6 +83,7 @@ class Scores:
     chance: dict[str, float] = field(default_factory=dict)
     corpus: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
 
 class Asked(Protocol):

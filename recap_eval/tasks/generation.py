@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 KIND = "t2i"
 CLIP, RECAP_CLIP = "ViT-B-32/openai", "hf-hub:UCSC-VLAA/ViT-L-16-HTxt-Recap-CLIP"  # the scorers of the paper, section 6
 CMMD_MODEL = "clip:ViT-L-14-336/openai"
-FORMS = "fid, kid, fd-dinov2, clip, recap-clip, cmmd, prdc; clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR"
+FORMS = (
+    "fid, kid, fd-dinov2, clip, recap-clip, cmmd, prdc, scenes-truth; clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR"
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class SetMetric:
         extractor: What makes the features; "" if it compares images with prompts.
         scorer: The model that compares images with prompts; "" otherwise.
         measure: From features to scores, for one that has an extractor.
+        verify: Of one that holds images against what their prompts claim, without a model: MODULE:ATTR of what does it.
         version: Raised whenever the same images would give another figure.
     """
 
@@ -76,6 +79,7 @@ class SetMetric:
     extractor: str = ""
     scorer: str = ""
     measure: Measure | None = None
+    verify: str = ""
     version: int = 1
     kind: str = KIND
 
@@ -83,6 +87,11 @@ class SetMetric:
     def primary(self) -> Metric:
         """The metric that stands for it."""
         return self.metrics[0]
+
+    @property
+    def against(self) -> str:
+        """What the images are held against: "reference", "prompts" by a model, or the "claims" of the prompts."""
+        return "claims" if self.verify else "prompts" if self.scorer else "reference"
 
 
 def frechet(ours: Features, real: Real, key: dict[str, Any]) -> Scores:
@@ -154,6 +163,8 @@ FD = (Metric("fd", "FD", None, False, 1.0),)
 KID = (Metric("kid", "KID × 1000", None, False, 1000.0),)
 PRDC = tuple(Metric(name, name) for name in ("precision", "recall", "density", "coverage"))
 CLIP_SCORE = (Metric("clip_score", "CLIP score"), Metric("r_precision", "R-precision"))
+TRUTH = tuple(Metric(name, label) for name, label in (("truth", "true claims"), ("all_true", "all true")))
+TRUTH += tuple(Metric(kind, kind) for kind in ("object", "colour", "size", "place", "relation", "count", "ground", "texture"))
 FAMILIES: dict[str, tuple[tuple[Metric, ...], Measure]] = {
     "fd": (FD, frechet),
     "kid": (KID, kernel),
@@ -167,6 +178,7 @@ TABLE = {
     "prdc": SetMetric("t2i-prdc", PRDC, "inception", measure=neighbours),
     "clip": SetMetric("t2i-clip", CLIP_SCORE, scorer=CLIP),
     "recap-clip": SetMetric("t2i-recap-clip", CLIP_SCORE, scorer=RECAP_CLIP),
+    "scenes-truth": SetMetric("t2i-scenes-truth", TRUTH, verify="recap_eval.tasks.scene_truth:Verifier"),
 }
 
 

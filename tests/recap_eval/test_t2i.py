@@ -97,7 +97,8 @@ def test_metrics_by_name():
     for word in ("fidd", "fd:", "kid2:inception"):
         with pytest.raises(UserError, match="Unknown metric"):
             find_metrics(word)
-    assert all(metric.extractor or metric.scorer for metric in TABLE.values())
+    assert all(sum(map(bool, (metric.extractor, metric.scorer, metric.verify))) == 1 for metric in TABLE.values())
+    assert {metric.against for metric in TABLE.values()} == {"reference", "prompts", "claims"}
 
 
 @pytest.fixture(scope="module")

@@ -90,11 +90,12 @@ ROUND: dict[str, Callable[[Ints, Ints, int], Mask]] = {
 }
 
 
-def _shape_mask(shape: str, x: Ints, y: Ints, radius: int) -> Mask:
+def shape_mask(shape: str, x: Ints, y: Ints, radius: int) -> Mask:
+    """Return which points lie in a shape around the origin: x (1, W) and y (H, 1) to (H, W) booleans, in canvas units."""
     return ROUND[shape](x, y, radius) if shape in ROUND else _inside_outline(shape, x, y, radius)
 
 
-def _cover(mask: Mask) -> Ints:
+def cover_count(mask: Mask) -> Ints:
     """Count covered points per pixel: (H * POINTS, W * POINTS) booleans to (H, W) integers 0-16."""
     import numpy as np
 
@@ -110,7 +111,7 @@ def _blend(base: Ints, rgb: Ints, cover: Ints) -> Ints:
     return blended
 
 
-def _points(first: int, last: int, size: int) -> Ints:
+def points(first: int, last: int, size: int) -> Ints:
     """Canvas coordinates of the sampling points of pixels [first, last) along one axis."""
     import numpy as np
 
@@ -134,10 +135,10 @@ def _background(scene: Scene, size: int, draws: Draws) -> Ints:
     canvas = np.broadcast_to(base, (size, size, 3)).copy()
     if texture == "plain":
         return canvas
-    y, x = _points(0, size, size)[:, None] + shift, _points(0, size, size)[None, :] + shift
+    y, x = points(0, size, size)[:, None] + shift, points(0, size, size)[None, :] + shift
     pattern = PATTERNS[texture](x, y)
     other = base + (TINT if GROUNDS[scene.ground] == "black" else -TINT)
-    return _blend(canvas, other, _cover(pattern))
+    return _blend(canvas, other, cover_count(pattern))
 
 
 def _paint(canvas: Ints, thing: Thing, draws: Draws) -> None:
@@ -151,8 +152,8 @@ def _paint(canvas: Ints, thing: Thing, draws: Draws) -> None:
     rgb = np.asarray([c + draws.between(-COLOUR_JITTER, COLOUR_JITTER) for c in COLOUR_RGB[thing.colour]])
     left, right = max(0, (cx - radius) // unit), min(size, (cx + radius) // unit + 1)
     top, bottom = max(0, (cy - radius) // unit), min(size, (cy + radius) // unit + 1)
-    x, y = _points(left, right, size)[None, :] - cx, _points(top, bottom, size)[:, None] - cy
-    cover = _cover(_shape_mask(SHAPES[thing.shape], x, y, radius))
+    x, y = points(left, right, size)[None, :] - cx, points(top, bottom, size)[:, None] - cy
+    cover = cover_count(shape_mask(SHAPES[thing.shape], x, y, radius))
     canvas[top:bottom, left:right] = _blend(canvas[top:bottom, left:right], rgb, cover)
 
 
