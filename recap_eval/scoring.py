@@ -15,6 +15,7 @@ from recap_eval.data.items import DataId, FileImage, ImageItem
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_file, digest_json
 from recap_eval.generate.images import SUFFIXES, ImageSet
+from recap_eval.generate.origin import identify
 from recap_eval.metrics.moments import Moments, Statistics, read_statistics, write_statistics
 from recap_eval.models.base import Loading, ModelId
 from recap_eval.provenance import run_record
@@ -110,11 +111,7 @@ class Bench:
     @cached_property
     def model(self) -> ModelId:
         """Whose images they are."""
-        artifact = self.images.artifact
-        if artifact is not None:
-            return ModelId(artifact.name, artifact.revision, artifact.made)
-        contents = [[image.id, image.sample, image.sha256] for image in self.images.images]
-        return ModelId(self.images.folder.resolve().name, digest_json(contents))
+        return identify(self.images)
 
     @cached_property
     def source(self) -> DataId:
