@@ -101,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_study(commands)
     _add_generate(commands)
     _add_t2i(commands)
+    _add_gallery(commands)
     return parser
 
 
@@ -245,6 +246,12 @@ def _add_t2i(commands: Any) -> None:
     add_sampling(t2i)
     add_running(t2i)
     t2i.set_defaults(run=run_t2i)
+
+
+def _add_gallery(commands: Any) -> None:
+    from recap_eval.commands.gallery import EXAMPLES, add_gallery
+
+    add_gallery(add_command(commands, "gallery", "show generated images: prompts by models, best and worst", EXAMPLES))
 
 
 def run_t2i(args: argparse.Namespace) -> int:

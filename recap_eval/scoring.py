@@ -58,7 +58,7 @@ def find_reference(word: str, root: Path) -> Reference:
     from recap_eval.generate.prompt_sources import PRESETS, read_preset
 
     path = Path(word).expanduser()
-    if word in PRESETS and not path.exists():
+    if word in PRESETS and not _images_below(path):  # a folder of shards may bear the name
         return Reference(word, tuple(read_preset(word, root).images))
     if path.suffix == ".npz":
         return Reference(path.stem, (), path)
@@ -66,10 +66,14 @@ def find_reference(word: str, root: Path) -> Reference:
         raise UserError(
             f"The reference {word} is no folder.", f"Name a folder, statistics (.npz), or one of {', '.join(PRESETS)}."
         )
-    found = [place for place in sorted(path.rglob("*")) if place.suffix.lower() in SUFFIXES and not place.name.startswith(".")]
-    if not found:
+    if not (found := _images_below(path)):
         raise DataError(f"{path} holds no image.", f"Images end in {', '.join(SUFFIXES)}.")
     return Reference(path.resolve().name, tuple(FileImage(str(place.relative_to(path)), place) for place in found))
+
+
+def _images_below(folder: Path) -> list[Path]:
+    found = sorted(folder.rglob("*")) if folder.is_dir() else []
+    return [place for place in found if place.suffix.lower() in SUFFIXES and not place.name.startswith(".")]
 
 
 def measure_images(bench: Bench, metrics: Sequence[SetMetric]) -> Outcome:

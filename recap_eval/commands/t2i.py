@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recap_eval.data.root import default_cache, default_root
 from recap_eval.errors import DataError, UserError
+from recap_eval.generate.sheet import has_manifest
 from recap_eval.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -46,9 +49,20 @@ def evaluate_images(args: argparse.Namespace) -> int:
         print(json.dumps(as_json(outcome)))
     else:
         print(f"Results: {args.out / 'results'}; two sets of images: recap-eval compare A B", file=sys.stderr)
+        print(f"See them: {gallery_command(args)}", file=sys.stderr)
     for name, why in outcome.failed.items():
         print(f"error: {name}: {why.what}\n       {why.hint}", file=sys.stderr)
     return 1 if outcome.failed else 0
+
+
+def gallery_command(args: argparse.Namespace) -> str:
+    """Return what to type to see the images that were measured."""
+    given = {"--list": args.list, "--data": args.data}
+    given |= {"--prompts": args.prompts, "--column": args.column} if args.prompts and not has_manifest(args.images) else {}
+    given |= {"--leaderboards": args.out if args.out != Path("leaderboards") else None}
+    words = ["recap-eval", "gallery", str(args.images), "--out", f"{args.images.resolve().name}.html"]
+    words += [str(word) for name, value in given.items() if value is not None for word in (name, value)]
+    return shlex.join(words)
 
 
 def _images(args: argparse.Namespace) -> ImageSet:

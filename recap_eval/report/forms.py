@@ -59,12 +59,23 @@ def titled(column: Column) -> str:
 
 
 def form_of(column: Column, values: Iterable[float]) -> Form:
-    """Return the form of measured figures: per cent with one decimal, of all else four digits of the largest."""
-    if is_percent(column):
+    """Return the form of a column's measured figures."""
+    return form(column.scale, column.unit, values)
+
+
+def form(scale: float, unit: str, values: Iterable[float]) -> Form:
+    """Return the form of figures: per cent with one decimal, of all else four digits of the largest.
+
+    Args:
+        scale: By what they are multiplied.
+        unit: In what they are.
+        values: The figures, not multiplied.
+    """
+    if unit == SHARE and scale == PERCENT:
         return Form()
-    largest = max((abs(column.scale * value) for value in values), default=0.0)
+    largest = max((abs(scale * value) for value in values), default=0.0)
     whole = math.floor(math.log10(largest)) + 1 if largest > 0 else 1
-    return Form(column.scale, min(DIGITS, max(0, DIGITS - whole)))
+    return Form(scale, min(DIGITS, max(0, DIGITS - whole)))
 
 
 def forms(table: Table) -> list[Form]:

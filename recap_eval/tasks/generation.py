@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from recap_eval.data.items import CaptionedImages, DataId, ImageItem
 from recap_eval.errors import DataError, unknown_name
-from recap_eval.tasks.base import ItemScores, Metric, Scores
+from recap_eval.tasks.base import SHARE, ItemScores, Metric, Scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,7 +153,8 @@ def _rows(real: Real) -> np.ndarray:
 
 FD = (Metric("fd", "FD", None, False, 1.0, "distance"),)
 KID = (Metric("kid", "KID × 1000", None, False, 1000.0, "distance"),)
-PRDC = tuple(Metric(name, name) for name in ("precision", "recall", "density", "coverage"))
+RATIOS = {"density": "ratio"}  # which may be above 1
+PRDC = tuple(Metric(name, name, unit=RATIOS.get(name, SHARE)) for name in ("precision", "recall", "density", "coverage"))
 CLIP_SCORE = (Metric("clip_score", "CLIP score", unit="cosine"), Metric("r_precision", "R-precision"))
 FAMILIES: dict[str, tuple[tuple[Metric, ...], Measure]] = {
     "fd": (FD, frechet),
