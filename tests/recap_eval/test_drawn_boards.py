@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from painters import Painter
-from records import RUN, scores
+from records import RUN, put_drawn, scores
 from tiny_pipelines import make_stable_diffusion
 
 from recap_eval.artifact import RUN_FACTS, write_artifact
 from recap_eval.compare import compare
-from recap_eval.data.items import DataId
 from recap_eval.errors import DataError
 from recap_eval.extractors.base import Extraction
 from recap_eval.generate.base import Running, Sampling
@@ -27,16 +26,12 @@ from recap_eval.report import text
 from recap_eval.report.forms import Form, decimals_of, form_of
 from recap_eval.report.render import check_board, render_board
 from recap_eval.report.support import support
-from recap_eval.results import identity, new_record, result_path, write_result
 from recap_eval.runner import Options
 from recap_eval.scoring import Bench, measure_images
 from recap_eval.subjects import find_subjects
 from recap_eval.tasks.base import Scores
 from recap_eval.tasks.generation import TABLE, find_metrics
 
-FID = {"extractor": "inception", "extractor.resize": "clean", "extractor.precision": "fp32", "extractor.frame": "none"}
-FID |= {"n": 40, "reference": "val", "reference.digest": "v" * 64, "n_reference": 500}
-CLIP = {"scorer": "ViT-B-32/openai", "scorer.revision": "r", "scorer.precision": "fp32", "n": 40}
 ONE_COLUMN = (
     'title = "t"\naxis = "p_original"\naxis_label = "p"\n[[columns]]\nversion = 1\nlabel = "{}"\ntask = "{}"\nmetric = "{}"\n'
 )
@@ -52,13 +47,11 @@ def draw(root, word, p=0.0, seed=0, values=(30.0, 31.0, 35.0, 40.0), **other):
     who = ModelId(
         f"{name}/{prompts}", f"rev-{name}-{prompts}-{other.get('n', '')}", {k: v for k, v in meta.items() if v is not None}
     )
-    data = DataId(prompts, "", other.get("fingerprint", "d" * 64), "made by a test")
-    settings = (FID if task.extractor else CLIP) | other.get("settings", {})
     keys = [f"i{number}" for number in range(len(values))]
     items = {metric.name: scores(values, items=keys) for metric in task.metrics}
     found = Scores({}, corpus={task.primary.name: float(np.mean(values))}) if other.get("corpus") else Scores(items)
-    path = result_path(root, task, who, identity(task, who, data, settings))
-    return write_result(path, new_record(task, who, data, settings, found, {}) | {"run": {}}, found)
+    given = {name: value for name, value in other.items() if name in ("fingerprint", "settings")}
+    return put_drawn(root, word, who, found, prompts=prompts, **given)
 
 
 def board(root, label="FID", task="t2i-fid", metric="fd", more=""):
