@@ -18,6 +18,7 @@ from recap_eval.stats import Estimate
 from recap_eval.tasks.generation import FAMILIES, PROMPT_READ, TABLE
 
 DISTANCE = "distance"
+Read = tuple[int, str]  # how many characters of a prompt were read, and by which scorer
 MAKER = ("scorer", "extractor", "judge")  # settings that name what made a score
 
 
@@ -69,8 +70,8 @@ class Score:
         return value if value is None or not self.is_distance else value - self.figures[model].value
 
 
-def find_scores(sheets: Sequence[Sheet], results: Sequence[Result]) -> tuple[list[Score], dict[int, dict[str, int]]]:
-    """Return the scores of these very images, and how many characters of a prompt a scorer read where it did not read all.
+def find_scores(sheets: Sequence[Sheet], results: Sequence[Result]) -> tuple[list[Score], dict[int, dict[str, Read]]]:
+    """Return the scores of these very images, and by model and image what a scorer read of a prompt that it cut.
 
     Args:
         sheets: The models' images.
@@ -80,7 +81,7 @@ def find_scores(sheets: Sequence[Sheet], results: Sequence[Result]) -> tuple[lis
         DataError: Per-item scores are missing or were changed.
     """
     found: dict[str, Score] = {}
-    read: dict[int, dict[str, int]] = {}
+    read: dict[int, dict[str, Read]] = {}
     for model, sheet in enumerate(sheets):
         for result in [one for one in results if one.record["model"]["revision"] == sheet.revision]:
             for metric, cell in result.record["metrics"].items():
@@ -98,14 +99,14 @@ def _protocol(result: Result) -> dict[str, Any]:
     return result.protocol() | {"prompts": result.record["data"]["name"]}
 
 
-def _cuts(result: Result, known: dict[str, int]) -> dict[str, int]:
-    """Return how many characters of each prompt were read, of several scorers the least."""
-    if "scorer" not in result.record["settings"]:
+def _cuts(result: Result, known: dict[str, Read]) -> dict[str, Read]:
+    """Return what was read of each prompt that was cut, of several scorers the least."""
+    scorer = result.record["settings"].get("scorer")
+    if scorer is None:
         return {}
     items = result.items(PROMPT_READ)
-    return {
-        name: min(int(value), known.get(name, int(value))) for name, value in zip(items.items, items.values, strict=True)
-    }  # fmt: skip
+    ends = {name: (int(end), str(scorer)) for name, end in zip(items.items, items.values, strict=True)}
+    return {name: min(own, known.get(name, own)) for name, own in ends.items()}
 
 
 def _known() -> dict[tuple[str, str], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recap_eval.data.items import ImageItem
-from recap_eval.gallery.scores import Score
+from recap_eval.gallery.scores import Read, Score
 from recap_eval.gallery.sections import Section
 from recap_eval.generate.plan import Key
 from recap_eval.generate.sheet import Sheet
@@ -19,7 +19,7 @@ class Gallery:
         sheets: The models' images.
         scores: Their scores.
         sections: Which rows are shown.
-        read: By model and image, how many characters of the prompt a scorer read where it did not read all.
+        read: By model and image, what a scorer read of a prompt that it cut.
         real: Real images by the ids that prompts refer to.
         notes: What a reader must know, a sentence each.
     """
@@ -27,7 +27,7 @@ class Gallery:
     sheets: tuple[Sheet, ...]
     scores: tuple[Score, ...]
     sections: tuple[Section, ...]
-    read: dict[int, dict[str, int]]
+    read: dict[int, dict[str, Read]]
     real: dict[str, ImageItem]
     notes: tuple[str, ...]
 

@@ -252,12 +252,8 @@ def _prompts(gallery: Gallery, key: Key) -> list[dict[str, Any]]:
 
 
 def _prompt(gallery: Gallery, key: Key, prompt: str, models: list[int], several: bool) -> dict[str, Any]:
-    ends = [gallery.read.get(model, {}).get(item_name(key)) for model in models]
-    end = min([len(prompt), *(end for end in ends if end is not None)])
+    found = [gallery.read.get(model, {}).get(item_name(key)) for model in models]
+    end, scorer = min([one for one in found if one is not None], default=(len(prompt), ""))
     of = ", ".join(gallery.sheets[model].name for model in models) if several else ""
-    return {
-        "of": of,
-        "read": prompt[:end] or ("" if prompt else "no prompt is known"),
-        "cut": prompt[end:],
-        "long": len(prompt) > LONG,
-    }
+    facts = {"of": of, "read": prompt[:end] or ("" if prompt else "no prompt is known"), "cut": prompt[end:]}
+    return facts | {"scorer": scorer, "long": len(prompt) > LONG}

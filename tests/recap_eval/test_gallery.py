@@ -275,9 +275,10 @@ def test_the_page_shows_what_was_cut(tmp_path):
     metrics = {"clip_score": items, "r_precision": items, PROMPT_READ: scores([9], items=["p0"])}
     put_drawn(tmp_path, "clip", ModelId("a", "rev-a"), Scores(metrics))
     found, read = found_scores([one], tmp_path)
-    assert read == {0: {"p0": 9}} and {score.metric for score in found} == {"clip_score", "r_precision"}
+    assert read == {0: {"p0": (9, "ViT-B-32/openai")}} and {score.metric for score in found} == {"clip_score", "r_precision"}
     page = page_of(tmp_path, one, found, read)
     assert '<bdi>read this<span class="cut"> &lt;b&gt;not this</span></bdi>' in page and "<bdi>whole</bdi>" in page
+    assert page.count("Underlined: what ViT-B-32/openai did not read") == 2  # in the sample and the worst
 
 
 def page_of(tmp_path, one, found=(), read=None, **more):
