@@ -41,9 +41,8 @@ class PublishedRow:
     values: dict[tuple[str, str], float]
 
     def figure(self, task: str, metric: str, data: str = "") -> float | None:
-        """Return a figure, of the data of that name if there are several, or None."""
-        found = self.values.get((f"{task}:{data}", metric)) if data else None
-        return self.values.get((task, metric)) if found is None else found
+        """Return a figure, of the data that a column names if it does, or None."""
+        return self.values.get((f"{task}:{data}" if data else task, metric))
 
     def place(self, axis: str) -> float | None:
         """Return the row's place on a board's axis, or None."""

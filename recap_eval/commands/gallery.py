@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from recap_eval.console import as_path, positive
 from recap_eval.errors import DataError, UserError
+from recap_eval.generate.options import add_prompts, prompts_of
 
 if TYPE_CHECKING:
     from recap_eval.data.items import ImageItem
@@ -24,7 +25,8 @@ EXAMPLES = """examples:
 
 Folders are those of recap-eval generate; for others give a list (file, prompt, id), one for all or one each. Rows are a random
 sample, the best and the worst, the largest differences, and what costs a distance most. Scores are those of recap-eval t2i
-on these very images. Of a folder with a manifest only what is shown is opened. See docs/generation.md."""
+on these very images. Of a folder with a manifest only what is shown is opened. --data tells where the real images are;
+--prompts is for folders with neither manifest nor list, whose files are named by prompt ids. See docs/generation.md."""
 
 
 def add_gallery(parser: argparse.ArgumentParser) -> None:
@@ -36,15 +38,13 @@ def add_gallery(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--list", type=as_path, action="append", default=[], metavar="FILE", help="file, prompt, id; repeatable"
     )
-    parser.add_argument("--prompts", metavar="P", help="prompts whose ids are the files' names, for folders with neither")
-    parser.add_argument("--column", metavar="C", help="raw (default) or recap, for prompts by name")
-    parser.add_argument("--data", type=as_path, metavar="DIR", help="data root, for the real images (default: $RECAP_DATA)")
     parser.add_argument(
         "--reference",
         metavar="R",
         help="real images: a data set by name, or a folder of files named by the ids of prompts or of what they refer to",
     )
     parser.add_argument("--leaderboards", type=as_path, default=Path("leaderboards"), metavar="DIR", help="results")
+    add_prompts(parser, required=False)
     parser.set_defaults(run=make_gallery)
 
 
@@ -97,8 +97,6 @@ def _gallery(args: argparse.Namespace, sheets: list[Sheet]) -> Gallery:
 
 
 def _sheets(args: argparse.Namespace) -> list[Sheet]:
-    from recap_eval.data.root import default_root
-    from recap_eval.generate.prompt_sources import find_prompts
     from recap_eval.generate.sheet import has_manifest, read_sheet
 
     bare = [folder for folder in args.images if not has_manifest(folder)]
@@ -109,7 +107,7 @@ def _sheets(args: argparse.Namespace) -> list[Sheet]:
     if args.list and not bare:
         raise UserError("Every folder has a manifest; a list beside it could contradict it.", "Leave --list out.")
     lists = dict(zip(bare, args.list * len(bare) if len(args.list) == 1 else args.list, strict=False))
-    named = find_prompts(args.prompts, args.data or default_root(), args.column) if args.prompts else None
+    named = prompts_of(args) if args.prompts else None
     sheets = [read_sheet(folder, lists.get(folder), named if folder in bare else None) for folder in args.images]
     return _distinct(sheets, args.images)
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from recap_eval.generate.images import ImageSet
     from recap_eval.runner import Options
 
+PROMPT_OPTIONS = ("prompts", "column", "prompt_column", "id_column", "reference_column", "limit")
+
 
 def evaluate_images(args: argparse.Namespace) -> int:
     """Measure images by every metric named; one that fails leaves the others running.
@@ -58,7 +60,8 @@ def evaluate_images(args: argparse.Namespace) -> int:
 def gallery_command(args: argparse.Namespace) -> str:
     """Return what to type to see the images that were measured."""
     given = {"--list": args.list, "--data": args.data}
-    given |= {"--prompts": args.prompts, "--column": args.column} if args.prompts and not has_manifest(args.images) else {}
+    if args.prompts and not has_manifest(args.images):
+        given |= {f"--{name.replace('_', '-')}": getattr(args, name) for name in PROMPT_OPTIONS}
     given |= {"--leaderboards": args.out if args.out != Path("leaderboards") else None}
     words = ["recap-eval", "gallery", str(args.images), "--out", f"{args.images.resolve().name}.html"]
     words += [str(word) for name, value in given.items() if value is not None for word in (name, value)]

@@ -427,6 +427,23 @@ def test_the_command_that_t2i_prints_shows_what_it_measured(theirs, monkeypatch)
     assert record["metrics"]["clip_score"]["unit"] == "cosine"
 
 
+def test_files_named_by_prompt_ids_are_shown_with_the_prompts_they_lack(theirs, tmp_path, monkeypatch, capsys):
+    from argparse import Namespace
+    from pathlib import Path
+
+    from recap_eval.commands.t2i import gallery_command
+
+    rows = [{"key": str(k), "text": f"text {k}", "real": f"{k}"} for k in range(10)]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.chdir(tmp_path)
+    given = {"prompts": "p.jsonl", "prompt_column": "text", "id_column": "key", "reference_column": "real", "limit": 10}
+    args = Namespace(images=theirs / "x", out=Path("leaderboards"), list=None, data=None, column=None, **given)
+    assert main([*shlex.split(gallery_command(args))[1:], "--reference", str(theirs / "y"), "--n", "10", "--json"]) == 0
+    told, page = json.loads(capsys.readouterr().out), (tmp_path / "x.html").read_text()
+    assert told["shown"] == 18 and page.count(">the file is missing</div>") == 1 and page.count(">no real image</div>") == 1
+    assert "text 9" in page
+
+
 @pytest.mark.parametrize(
     ("words", "code", "fragments"),
     [

@@ -244,7 +244,9 @@ def test_damaged_sources_are_named(tmp_path, changes, message):
 
 def test_figures_that_are_no_shares_fit_if_they_are_named(tmp_path):
     own(tmp_path, **table_of(27.8, not_shares=["fid"]))
-    assert load_published("mine:t", tmp_path).rows[0].values == {("coco", "fid"): 27.8}
+    (row,) = load_published("mine:t", tmp_path).rows
+    assert row.values == {("coco", "fid"): 27.8}
+    assert row.figure("coco", "fid") == 27.8 and row.figure("coco", "fid", "val") is None
 
 
 def test_hostile_labels_are_text(tmp_path):
