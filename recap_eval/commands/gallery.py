@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recap_eval.console import as_path, positive
+from recap_eval.console import as_path, positive, warn
 from recap_eval.errors import DataError, UserError
 from recap_eval.generate.options import add_prompts, prompts_of
 
@@ -140,7 +140,7 @@ def _real_images(args: argparse.Namespace, sheets: list[Sheet]) -> tuple[dict[st
         found = {item.key: item for item in items} | {Path(item.key).with_suffix("").as_posix(): item for item in items}
         asked = {word for sheet in sheets for key, shot in sheet.shots.items() for word in (shot.reference, key[0])}
         return found, [] if asked & found.keys() else [
-            f"No image of {args.reference} is named by the id of a prompt, or of what it refers to."
+            f"No image of {Path(args.reference).name} is named by the id of a prompt, or of what it refers to."
         ]
     found, lack = {}, []
     for preset in dict.fromkeys(sheet.preset for sheet in sheets if sheet.preset in PRESETS):
@@ -149,5 +149,6 @@ def _real_images(args: argparse.Namespace, sheets: list[Sheet]) -> tuple[dict[st
         except DataError as error:
             if args.data:
                 raise
-            lack.append(f"Real images of {preset} are not shown: {error.what} Name their data root: --data DIR")
+            warn(error.what)  # it names places, which the page does not
+            lack.append(f"Real images of {preset} are not shown: the data root lacks them (--data DIR).")
     return found, lack
