@@ -54,11 +54,12 @@ def find_reference(word: str, root: Path) -> Reference:
         UserError: Unknown name.
         DataError: The folder holds no image, or the data is missing.
     """
-    from recap_eval.generate.prompt_sources import PRESETS, read_preset
+    from recap_eval.generate.presets import PRESETS, preset_name
+    from recap_eval.generate.prompt_sources import read_preset
 
-    path = Path(word).expanduser()
-    if word in PRESETS and not path.exists():
-        return Reference(word, tuple(read_preset(word, root).images))
+    path, name = Path(word).expanduser(), preset_name(word)
+    if name in PRESETS and not path.exists():
+        return Reference(name, tuple(read_preset(name, root).images))
     if path.suffix == ".npz":
         return Reference(path.stem, (), path)
     if not path.is_dir():

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from recap_eval.console import as_path, positive
 from recap_eval.errors import UserError
+from recap_eval.generate.presets import PRESETS
 
 if TYPE_CHECKING:
     from recap_eval.generate.base import Running, Sampling
     from recap_eval.generate.prompts import PromptSet
 
 FORMATS = ("png", "jpg", "webp")
-PROMPTS_HELP = "file (.jsonl .csv .tsv .txt .parquet), or scenes, recap-coco-30k, coco-val, coco-test, coco-restval"
+PROMPTS_HELP = f"file (.jsonl .csv .tsv .txt .parquet), or {', '.join(PRESETS)}"
 
 
 def add_prompts(parser: argparse.ArgumentParser, required: bool = True) -> None:
