@@ -58,7 +58,7 @@ def find_reference(word: str, root: Path) -> Reference:
     from recap_eval.generate.prompt_sources import read_preset
 
     path, name = Path(word).expanduser(), preset_name(word)
-    if name in PRESETS and not path.exists():
+    if name in PRESETS:  # a folder of that name is ./NAME, so that what is asked does not depend on where
         return Reference(name, tuple(read_preset(name, root).images))
     if path.suffix == ".npz":
         return Reference(path.stem, (), path)
@@ -231,7 +231,7 @@ class Bench:
         scores, bad = work()
         seconds = time.perf_counter() - start
         record = new_record(metric, self.model, self.source, settings, scores, bad)
-        record["partial"] = record["partial"] or not self.images.is_whole
+        record["partial"] = record["partial"] or not self.images.is_whole or self.images.is_limited
         record["run"] = run_record(seconds) | {"images_per_second": round(len(self.items) / seconds, 1)}
         return write_result(path, record, scores), True
 
