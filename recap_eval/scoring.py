@@ -61,6 +61,7 @@ def find_reference(word: str, root: Path) -> Reference:
     if name in PRESETS:  # a folder of that name is ./NAME, so that what is asked does not depend on where
         return Reference(name, tuple(read_preset(name, root).images))
     if path.suffix == ".npz":
+        read_statistics(path)  # a damaged file is told before anything is generated
         return Reference(path.stem, (), path)
     if not path.is_dir():
         raise UserError(
@@ -183,6 +184,10 @@ class Bench:
         if reference.statistics is not None:
             return Real(read_statistics(reference.statistics))
         _, rows, _bad = self._features(extractor, "reference", reference.items)
+        if len(rows) < 2:
+            raise DataError(
+                f"The reference {reference.name} has one image, and a distance needs two.", "Name another: --reference"
+            )
         return Real(Moments.of(rows).statistics(extractor.key), rows)
 
     def save_statistics(self, word: str, path: Path) -> Statistics:

@@ -27,17 +27,7 @@ from recap_eval.results import read_results
 from recap_eval.suite import Judge, judged, load_suite, suite_files
 
 N = 6
-EYES = '''
-import numpy as np, torch
-class Eyes:
-    """Sees four pixels; a text by its letters."""
-    revision = "1"
-    def encode_images(self, images):
-        small = [np.asarray(image.convert("RGB").resize((2, 2)), "float32").ravel() for image in images]
-        return torch.tensor(np.stack(small)) / 255 + 0.01
-    def encode_texts(self, texts):
-        return torch.tensor([[text.count(letter) + 0.1 for letter in "abcdefghijkl"] for text in texts])
-'''
+EYES = f"{Path(__file__).parents[1] / 'eyes.py'}:Eyes"
 MINI = """title = "a small suite"
 [generate]
 scheduler = { value = "ddim", source = "ours" }
@@ -71,7 +61,6 @@ lacks = "no judge"
 
 def lay(folder):
     """Write what the small suite needs."""
-    (folder / "eyes.py").write_text(EYES)
     (folder / "mini.toml").write_text(MINI)
     for name, text in (("short", "a cat"), ("long", "a black cat, eating fish")):
         (folder / f"{name}.csv").write_text("id,prompt\n" + "".join(f'p{n},"{text} {n}"\n' for n in range(N)))
@@ -93,7 +82,7 @@ def bench(tmp_path_factory):
     os.chdir(before)
 
 
-SUITE = ["--suite", "mini.toml", "--scorer", "eyes.py:Eyes", "--cache", "cache", "--batch-size", "2"]
+SUITE = ["--suite", "mini.toml", "--scorer", EYES, "--cache", "cache", "--batch-size", "2"]
 GIVEN = [*SUITE, "--model", "sd"]
 
 
@@ -140,7 +129,7 @@ def test_single_commands_find_what_a_suite_measured(bench, capsys):
     before = figures(bench / "lb")
     assert len(before) == 3 and {path for path, _ in before} == {one.path.parent.name for one in read_results(bench / "lb")}
     args = build_parser().parse_args(["t2i", *GIVEN, "--images", "whole", "--out", "lb"])
-    suite = load_suite("mini.toml").scored_by("eyes.py:Eyes")
+    suite = load_suite("mini.toml").scored_by(EYES)
     for one in suite.sets:
         assert main([*words(arguments(suite, one, args))[1:], "--cache", "cache"]) == 0
         said = capsys.readouterr().err
@@ -247,7 +236,7 @@ def test_the_dry_run_tells_everything_and_makes_nothing(bench, capsys, monkeypat
 
 
 def test_the_scenes_suite(bench, world, capsys):
-    words = ["--suite", "scenes", "--scorer", "eyes.py:Eyes", "--data", str(world), "--limit", "5", "--cache", "cache"]
+    words = ["--suite", "scenes", "--scorer", EYES, "--data", str(world), "--limit", "5", "--cache", "cache"]
     assert main(["t2i", *words, "--model", "sd", "--images", "scenes", "--out", "lb-scenes"]) == 0
     told = capsys.readouterr().out
     assert told.count("(n=5, PARTIAL)") == 6 and "long captions, FD" in told
