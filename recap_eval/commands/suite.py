@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recap_eval.commands.suite_plan import dry_run
 from recap_eval.commands.suite_row import row_of, shown
-from recap_eval.commands.t2i import make_images, make_plan, score_images
+from recap_eval.commands.t2i import end_part, foresee, make_images, make_plan, score_images
 from recap_eval.console import warn
 from recap_eval.errors import DataError, UserError
 from recap_eval.memory import keep_freed_memory
@@ -42,8 +42,11 @@ def run_suite(args: argparse.Namespace) -> int:
     keep_freed_memory()
     plans = {name: make_plan(run) for name, run in runs.items()}
     failed: dict[str, DataError] = {}
-    if args.model is not None and not _generate(runs, failed):
-        return _ended(failed)
+    if args.model is not None:
+        foresee(args, plans.values())
+        if not _generate(runs, failed):
+            _tell_failed(failed)
+            return 1 if failed else end_part(args)
     outcomes: dict[str, Outcome] = {}
     for name, run in runs.items():
         if name in failed:
@@ -129,11 +132,6 @@ def check_made(suite: Suite, folder: Path) -> None:
             )
     if unknown and folder.is_dir():
         warn(f"{folder}: nothing tells {', '.join(unknown)}; whether it follows the suite {suite.name} is yours to know")
-
-
-def _ended(failed: dict[str, DataError]) -> int:
-    _tell_failed(failed)
-    return 1 if failed else 0
 
 
 def _tell_failed(failed: dict[str, DataError]) -> None:

@@ -8,7 +8,6 @@ import shlex
 from typing import Any
 
 from recap_eval.data.coco_ids import digest_of_ids
-from recap_eval.data.root import default_root
 from recap_eval.errors import DataError
 from recap_eval.generate.presets import PRESETS, preset_name
 from recap_eval.suite import GENERATE, SCORE, Suite, SuiteSet, judged
@@ -71,9 +70,7 @@ def _count(run: argparse.Namespace) -> tuple[int | None, str]:
     try:
         found = prompts_of(run)
     except DataError as error:
-        known = PRESETS.get(preset_name(run.prompts))
-        get = f" {known.get} --data {run.data or default_root()}" if known else ""
-        return None, f"not there: {error.what}{get}"
+        return None, f"not there. {error.what} {error.hint}"
     return len(found), f"there, prompts {found.fingerprint[:12]}"
 
 

@@ -6,7 +6,8 @@ import argparse
 import contextlib
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from recap_eval.console import warn
@@ -56,8 +57,10 @@ def evaluate_images(args: argparse.Namespace) -> int:
             raise UserError(f"--{name.replace('_', '-')} goes with --suite.", "Name one: --suite paper or --suite scenes")
     keep_freed_memory()
     plan = make_plan(args)
-    if args.model is not None and not make_images(args):
-        return 0
+    if args.model is not None:
+        foresee(args, [plan])
+        if not make_images(args):
+            return end_part(args)
     outcome = score_images(args, plan)
     tell(args, outcome)
     return 1 if outcome.failed else 0
@@ -79,22 +82,30 @@ def make_plan(args: argparse.Namespace) -> Plan:
     reference = find_reference(args.reference, args.data or default_root()) if args.reference else None
     if reference is None and (lacking := [metric for metric in metrics if metric.extractor]):
         raise no_reference(lacking[0])
-    plan = Plan(metrics, reference, _extraction(args), _options(args))
-    if args.model is not None:
-        _foresee(plan)
-    return plan
+    return Plan(metrics, reference, _extraction(args), _options(args))
 
 
-def _foresee(plan: Plan) -> None:
-    """Tell before images are generated which metric is going to lack its weights."""
-    from recap_eval.extractors.weights import find_weights
+def foresee(args: argparse.Namespace, plans: Iterable[Plan]) -> None:
+    """Load once what images will be measured by, so that what is missing is told before they are generated.
 
-    lacking = [metric.name for metric in plan.metrics if metric.extractor == "inception"]
-    try:
-        if lacking:
-            find_weights(plan.how.weights, plan.how.root)
-    except DataError as error:
-        warn(f"{', '.join(lacking)} will fail. {error.what} {error.hint}")
+    Raises:
+        UserError: A model or extractor has no such name.
+    """
+    from recap_eval.extractors.loading import load_extractor
+    from recap_eval.models.base import Loading
+    from recap_eval.models.loading import load
+    from recap_eval.parallel import Team
+
+    team = Team.of(args.shard)
+    metrics = {metric.extractor or metric.scorer: (metric, plan) for plan in plans for metric in plan.metrics}
+    for metric, plan in () if team.launched and not team.scores else metrics.values():
+        try:
+            if metric.extractor:
+                load_extractor(metric.extractor, replace(plan.how, device="cpu", precision="fp32"))
+            else:
+                load(metric.scorer, Loading("fp32", "cpu"))
+        except DataError as error:
+            warn(f"{metric.name} is going to fail. {error.what} {error.hint}")
 
 
 def make_images(args: argparse.Namespace) -> bool:
@@ -121,10 +132,14 @@ def make_images(args: argparse.Namespace) -> bool:
     team = Team.of(args.shard)
     if team.launched and not team.scores:
         return False
-    if find_artifact(args.images) is None:
+    return find_artifact(args.images) is not None
+
+
+def end_part(args: argparse.Namespace) -> int:
+    """Say what becomes of a part's images; returns 0."""
+    if args.shard:
         print("This part is made. The part that ends last scores; so does the same command without --shard.", file=sys.stderr)
-        return False
-    return True
+    return 0
 
 
 def score_images(args: argparse.Namespace, plan: Plan) -> Outcome:

@@ -27,7 +27,7 @@ class Preset:
         columns: Options of the reader, by the column a user may choose.
         options: Further options of the reader.
         captions: Which caption of an image is its prompt.
-        get: How its data is had.
+        get: How its data is had, {root} being the data root.
         lock: Which images it stands for; None where that is the data's own affair.
     """
 
@@ -43,13 +43,13 @@ class Preset:
 RESTVAL = "8be80a00993f2a954842ebc5e9f9bca24aeb5d745fd462560d02ecf60dbefcae"
 VAL = {"json": "coco/annotations/captions_val2014.json", "images": "coco/val2014"}
 TRAIN = {"json": "coco/annotations/captions_train2014.json", "images": "coco/train2014"}
-GET_VAL = "recap-eval fetch coco-val2014 coco-annotations2014"
+GET_VAL = "recap-eval fetch coco-val2014 coco-annotations2014 --data {root}"
 
 
 def _karpathy(split: str, n: int, digest: str) -> Preset:
     options = {"json": "coco/dataset_coco.json", "images": "coco", "split": split}
     summary = f"COCO, Karpathy's split {split!r}"
-    get = "recap-eval fetch karpathy coco-val2014"
+    get = "recap-eval fetch karpathy coco-val2014 --data {root}"
     return Preset(summary, "recap_eval.data.captioned:karpathy", {RAW: {}}, options, get=get, lock=Lock(n, digest))
 
 
@@ -58,14 +58,14 @@ PRESETS = {
         "drawn scenes, the test split",
         "recap_eval.data.scenes.locate:captioned",
         {RAW: {"column": "captions"}, RECAP: {"column": "long_caption"}},
-        get="recap-eval scenes DIR",
+        get="recap-eval scenes {root}/scenes",
     ),
     "recap-coco-30k": Preset(
         "Recap-COCO-30K, the paper's: COCO val2014 with recaptions",
         "recap_eval.data.long_captions:recap_coco",
         {RAW: {"column": "caption"}, RECAP: {"column": "recaption"}},
         {"folder": "recap-coco-30k"},
-        get="recap-eval fetch recap-coco-30k",
+        get="recap-eval fetch recap-coco-30k --data {root}",
         lock=Lock(30_504, RESTVAL, presumed=True),
     ),
     "coco-30k": Preset(
@@ -90,7 +90,7 @@ PRESETS = {
         "recap_eval.data.captioned:coco_annotations",
         {RAW: {}},
         TRAIN,
-        get="recap-eval fetch coco-train2014 coco-annotations2014",
+        get="recap-eval fetch coco-train2014 coco-annotations2014 --data {root}",
         lock=Lock(82_783, "060d6772c576b769c4a9cba01e5ee4dd93939548640bbbcc300066e468fc2b53"),
     ),
     "coco-val": _karpathy("val", 5_000, "b7a7a89dd86f75f60dc1984613bde9048118c37bc5246e028c7b22aeb4199477"),

@@ -10,7 +10,7 @@ from recap_eval.console import warn
 from recap_eval.data.coco import locked
 from recap_eval.data.coco_ids import Lock, coco_id, digest_of_ids
 from recap_eval.data.items import CaptionedImages
-from recap_eval.errors import UserError, unknown_name
+from recap_eval.errors import DataError, UserError, unknown_name
 from recap_eval.generate.presets import ALIASES, PRESETS, RAW, preset_name
 from recap_eval.generate.prompt_files import Columns, read_prompts
 from recap_eval.generate.prompts import Prompt, PromptSet, make_set
@@ -59,7 +59,10 @@ def read_preset(word: str, root: Path, column: str = RAW) -> CaptionedImages:
     if column not in preset.columns:
         raise UserError(f"{name} has no column {column!r}.", f"It has: {', '.join(preset.columns)}.")
     module, _, attribute = preset.reader.partition(":")
-    data: CaptionedImages = getattr(import_module(module), attribute)(root, **preset.options, **preset.columns[column])
+    try:
+        data: CaptionedImages = getattr(import_module(module), attribute)(root, **preset.options, **preset.columns[column])
+    except DataError as error:
+        raise DataError(error.what, f"{error.hint} How to get {name}: {preset.get.format(root=root)}") from error
     return data if preset.lock is None else _held(name, data, preset.lock)
 
 
