@@ -148,6 +148,6 @@ def _tell(args: argparse.Namespace, suite: Suite, outcomes: dict[str, Outcome], 
         print(json.dumps({"suite": suite.name, "sets": sets, "row": row} | {"failed": {n: w.what for n, w in failed.items()}}))
     else:
         print(shown(suite, row))
-        print(f"Results: {args.out / 'results'}; two models: recap-eval compare A/SET B/SET", file=sys.stderr)
+        print(f"Results: {args.out / 'results'}; two models: recap-eval compare {args.images}/SET OTHER/SET", file=sys.stderr)
     _tell_failed(failed | {f"{name}, {task}": why for name, one in outcomes.items() for task, why in one.failed.items()})
     return 1 if failed or any(outcome.failed for outcome in outcomes.values()) else 0

@@ -215,6 +215,19 @@ def test_one_set_that_fails_leaves_the_other(bench, capsys, monkeypatch):
     assert len(read_results(bench / "lb-fishless")) == 2
 
 
+def test_what_is_missing_is_told_before_images_are_made(bench, capsys):
+    given = [word if word != EYES else "nobody" for word in GIVEN]
+    assert main(["t2i", *given, "--images", "unmade"]) == 2
+    assert "Unknown model" in capsys.readouterr().err and not (bench / "unmade").exists()
+    words = ["--model", "sd", "--prompts", "short.csv", "--metrics", f"fid,clip:{EYES}", "--reference", "real"]
+    assert main(["t2i", *words, "--steps", "1", "--images", "made", "--out", "lb-made", "--data", "none"]) == 1
+    said = capsys.readouterr().err
+    assert said.index("t2i-fid is going to fail. The FID Inception's weights are missing") < said.index("6 images of short")
+    assert [found.task for found in read_results(bench / "lb-made")] == ["t2i-clip"]
+    assert main(["t2i", "--suite", "paper", "--images", "whole", "--data", "none"]) == 1
+    assert "How to get recap-coco-30k: recap-eval fetch recap-coco-30k --data none" in capsys.readouterr().err
+
+
 def test_the_dry_run_tells_everything_and_makes_nothing(bench, capsys, monkeypatch):
     assert main(["t2i", *GIVEN, "--images", "dry", "--dry-run", "--seed", "5", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
