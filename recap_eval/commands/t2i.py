@@ -97,8 +97,10 @@ def foresee(args: argparse.Namespace, plans: Iterable[Plan]) -> None:
     from recap_eval.parallel import Team
 
     team = Team.of(args.shard)
-    metrics = {metric.extractor or metric.scorer: (metric, plan) for plan in plans for metric in plan.metrics}
-    for metric, plan in () if team.launched and not team.scores else metrics.values():
+    if team.launched and not team.scores:
+        return
+    networks = {metric.extractor or metric.scorer: (metric, plan) for plan in plans for metric in plan.metrics}
+    for metric, plan in (found for word, found in networks.items() if word):
         try:
             if metric.extractor:
                 load_extractor(metric.extractor, replace(plan.how, device="cpu", precision="fp32"))
