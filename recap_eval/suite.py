@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ class Suite:
     score: dict[str, Constant]
     sets: tuple[SuiteSet, ...]
     columns: tuple[SuiteColumn, ...] = ()
-    judge: Judge | None = field(default=None)
+    judge: Judge | None = None
 
     def constant(self, name: str) -> Constant | None:
         """Return a constant by the name of its option."""

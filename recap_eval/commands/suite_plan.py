@@ -79,7 +79,7 @@ def _judged(run: argparse.Namespace, suite: Suite) -> dict[str, Any]:
     from recap_eval.data.coco_ids import coco_id
     from recap_eval.generate.options import prompts_of
 
-    if suite.judge is None:
+    if suite.judge is None or run.limit is not None:
         return {}
     try:
         kept = judged(suite.judge, prompts_of(run))
@@ -135,7 +135,8 @@ def _columns(facts: dict[str, Any]) -> str:
 
 def _judge(facts: dict[str, Any]) -> str:
     judge, seen = facts["judge"], [one["judged"] for one in facts["sets"] if "judged" in one]
-    told = f", here {seen[-1]['images']:,} with ids {seen[-1]['digest'][:12]}" if seen else ""
+    known = " (those of Karpathy's restval)" if seen and seen[-1]["known"] else ""
+    told = f"; here {seen[-1]['images']:,} with ids {seen[-1]['digest'][:12]}{known}" if seen else ""
     return f"A judge is to see {judge['images']:,} images ({judge['source']}{told})."
 
 

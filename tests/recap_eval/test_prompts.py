@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recap_eval.data.coco_ids import Lock, chosen, coco_id, digest_of_ids
+from recap_eval.data.sources import read_sources
 from recap_eval.errors import DataError, UserError
 from recap_eval.generate.presets import ALIASES, PRESETS, preset_name
 from recap_eval.generate.prompt_files import Columns, read_prompts
@@ -197,6 +198,13 @@ def test_locks_agree_with_each_other():
     assert locks["recap-coco-30k"].digest == locks["coco-restval"].digest and locks["recap-coco-30k"].presumed
     assert [name for name, one in locks.items() if one.presumed] == ["recap-coco-30k"]
     assert all(len(one.digest) == 64 for one in locks.values()) and all(preset_name(alias) in PRESETS for alias in ALIASES)
+
+
+def test_how_to_get_data_names_sources_that_exist():
+    for name, preset in PRESETS.items():
+        command, *words = preset.get.removeprefix("recap-eval ").format(root="DATA").split()
+        sources = words[: words.index("--data")] if command == "fetch" else []
+        assert command in ("fetch", "scenes") and set(sources) <= read_sources().keys(), name
 
 
 def test_what_does_not_go_together(world, tmp_path):
