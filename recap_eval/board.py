@@ -60,6 +60,7 @@ class Board:
         axis_label: What the axis means, for plots.
         baseline: Place on the axis that differences are to.
         published: Published tables beside the measured rows, each "file:table"; see published.py.
+        measure: The command that fills it, where it is not made of its tasks.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Board:
     axis_label: str = ""
     baseline: float = 1.0
     published: tuple[str, ...] = ()
+    measure: str = ""
 
 
 def board_files(leaderboards: Path) -> dict[str, Path]:

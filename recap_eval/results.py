@@ -141,7 +141,7 @@ def new_record(
             continue
         found = scores.metrics[metric.name]
         known = replace(metric, chance=scores.chance.get(metric.name, metric.chance))
-        metrics[metric.name] = _folded(estimate(found.values, found.clusters), known)
+        metrics[metric.name] = _folded(estimate(found.values, found.clusters, share=metric.unit == SHARE), known)
     warnings = {"warnings": list(scores.warnings)} if scores.warnings else {}
     return warnings | {
         "schema_version": SCHEMA_VERSION,

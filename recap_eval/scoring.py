@@ -55,12 +55,14 @@ def find_reference(word: str, root: Path) -> Reference:
         UserError: Unknown name.
         DataError: The folder holds no image, or the data is missing.
     """
-    from recap_eval.generate.prompt_sources import PRESETS, read_preset
+    from recap_eval.generate.presets import PRESETS, preset_name
+    from recap_eval.generate.prompt_sources import read_preset
 
-    path = Path(word).expanduser()
-    if word in PRESETS and not _images_below(path):  # a folder of shards may bear the name
-        return Reference(word, tuple(read_preset(word, root).images))
+    path, name = Path(word).expanduser(), preset_name(word)
+    if name in PRESETS:  # a folder of that name is ./NAME, so that what is asked does not depend on where
+        return Reference(name, tuple(read_preset(name, root).images))
     if path.suffix == ".npz":
+        read_statistics(path)  # a damaged file is told before anything is generated
         return Reference(path.stem, (), path)
     if not path.is_dir():
         raise UserError(
@@ -183,6 +185,10 @@ class Bench:
         if reference.statistics is not None:
             return Real(read_statistics(reference.statistics))
         _, rows, _bad = self._features(extractor, "reference", reference.items)
+        if len(rows) < 2:
+            raise DataError(
+                f"The reference {reference.name} has one image, and a distance needs two.", "Name another: --reference"
+            )
         return Real(Moments.of(rows).statistics(extractor.key), rows)
 
     def save_statistics(self, word: str, path: Path) -> Statistics:
@@ -231,7 +237,7 @@ class Bench:
         scores, bad = work()
         seconds = time.perf_counter() - start
         record = new_record(metric, self.model, self.source, settings, scores, bad)
-        record["partial"] = record["partial"] or not self.images.is_whole
+        record["partial"] = record["partial"] or not self.images.is_whole or self.images.is_limited
         record["run"] = run_record(seconds) | {"images_per_second": round(len(self.items) / seconds, 1)}
         return write_result(path, record, scores), True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,8 @@ Folders are those of recap-eval generate; for others give a list (file, prompt, 
 sample, the best and the worst, the largest differences, and what costs a distance most. Scores are those of recap-eval t2i
 on these very images. Of a folder with a manifest only what is shown is opened. --data tells where the real images are;
 --prompts is for folders with neither manifest nor list, whose files are named by prompt ids. See docs/generation.md."""
+
+PROMPT_OPTIONS = ("prompts", "column", "prompt_column", "id_column", "reference_column", "limit")
 
 
 def add_gallery(parser: argparse.ArgumentParser) -> None:
@@ -76,6 +79,24 @@ def make_gallery(args: argparse.Namespace) -> int:
     rows = ", ".join(f"{section.anchor} {len(section.keys)}" for section in gallery.sections)
     print(f"Page: {written.path} ({written.shown:,} images, {where}; rows: {rows})")
     return 0
+
+
+def gallery_command(args: argparse.Namespace, images: Path) -> str:
+    """Return what to type to see images that were measured.
+
+    Args:
+        args: What `recap-eval t2i` was given.
+        images: Their folder.
+    """
+    from recap_eval.generate.sheet import has_manifest
+
+    given = {"--list": args.list, "--data": args.data}
+    if args.prompts and not has_manifest(images):
+        given |= {f"--{name.replace('_', '-')}": getattr(args, name) for name in PROMPT_OPTIONS}
+    given |= {"--leaderboards": args.out if args.out != Path("leaderboards") else None}
+    words = ["recap-eval", "gallery", str(images), "--out", f"{images.resolve().name}.html"]
+    words += [str(word) for name, value in given.items() if value is not None for word in (name, value)]
+    return shlex.join(words)
 
 
 def _gallery(args: argparse.Namespace, sheets: list[Sheet]) -> Gallery:
@@ -131,7 +152,8 @@ def _real_images(args: argparse.Namespace, sheets: list[Sheet]) -> tuple[dict[st
         DataError: They were asked for by name of folder or data root, and are not there.
     """
     from recap_eval.data.root import default_root
-    from recap_eval.generate.prompt_sources import PRESETS, read_preset
+    from recap_eval.generate.presets import PRESETS
+    from recap_eval.generate.prompt_sources import read_preset
     from recap_eval.scoring import find_reference
 
     root = args.data or default_root()

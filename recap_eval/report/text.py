@@ -104,6 +104,8 @@ def published_title(group: PublishedTable) -> str:
 
 def measure_command(board: Board) -> str:
     """Return what to type to fill a board; of generated images, what can be measured so far."""
+    if board.measure:
+        return board.measure
     tasks = dict.fromkeys(column.task for column in board.columns)
     drawn = [word for word, metric in TABLE.items() if metric.name in tasks]
     if drawn:

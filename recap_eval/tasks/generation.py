@@ -88,10 +88,11 @@ class SetMetric:
 
 def frechet(ours: Features, real: Real, key: dict[str, Any]) -> Scores:
     """Return the Fréchet distance at this N, with its error where there are more images than features, and at infinite N."""
-    from recap_eval.metrics.frechet import Reference, frechet_distance_of
+    from recap_eval.metrics.frechet import Reference, frechet_distance_of, same_features
     from recap_eval.metrics.influence import influence
     from recap_eval.metrics.moments import Moments
 
+    same_features(ours.rows.shape[1], key, real.statistics)
     reference = Reference(real.statistics)
     if len(ours.rows) <= reference.dim:
         found = frechet_distance_of(ours.rows, reference)

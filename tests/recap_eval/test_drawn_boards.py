@@ -10,6 +10,7 @@ from records import RUN, put_drawn, scores
 from tiny_pipelines import make_stable_diffusion
 
 from recap_eval.artifact import RUN_FACTS, write_artifact
+from recap_eval.board import load_board
 from recap_eval.compare import compare
 from recap_eval.errors import DataError
 from recap_eval.extractors.base import Extraction
@@ -29,6 +30,7 @@ from recap_eval.report.support import support
 from recap_eval.runner import Options
 from recap_eval.scoring import Bench, measure_images
 from recap_eval.subjects import find_subjects
+from recap_eval.suite import load_suite
 from recap_eval.tasks.base import Scores
 from recap_eval.tasks.generation import TABLE, find_metrics
 
@@ -64,7 +66,7 @@ DIFFERENT = {
     "N": ("settings.n is 30, not 40", {"settings": {"n": 30}}),
     "extractor": ("settings.extractor is dinov2, not inception", {"settings": {"extractor": "dinov2"}}),
     "resize": ("settings.extractor.resize is tf1, not clean", {"settings": {"extractor.resize": "tf1"}}),
-    "framing": ("settings.extractor.frame is crop:256, not none", {"settings": {"extractor.frame": "crop:256"}}),
+    "framing": ("settings.extractor.frame is none, not crop:256", {"settings": {"extractor.frame": "none"}}),
     "reference": (
         "settings.reference.digest is wwwwwwwwwwww…, not vvvvvvvvvvvv…",
         {"settings": {"reference.digest": "w" * 64}},
@@ -89,6 +91,19 @@ def test_unlike_distances_are_never_in_one_column(tmp_path, sentence, other):
     with pytest.raises(DataError, match="Nothing can be compared") as caught:
         compare(find_subjects(["dit-p0-s0", "dit-p1-s0"], tmp_path))
     assert sentence in caught.value.what or sentence.split(" is ")[0] in caught.value.what
+
+
+@pytest.mark.parametrize("name", ["dit-mix", "dit-scale"])
+def test_the_papers_boards_pin_what_the_papers_suite_says(name):
+    suite, columns = load_suite("paper"), load_board(name, Path("/nowhere")).columns
+    sets = {one.name: f"{one.prompts}-{one.column}" for one in suite.sets}
+    asked = [(sets[one.set], find_metrics(one.metric)[0].name if one.metric else "t2i-judge") for one in suite.columns]
+    assert [(column.data_name, column.task) for column in columns] == asked
+    for column in columns:
+        if column.task == "t2i-fid":
+            assert column.settings["extractor.resize"] == suite.score["resize"].value
+            assert column.settings["extractor.frame"] == suite.score["frame"].value
+            assert column.settings["reference"] == suite.score["reference"].value
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_samples_of_one_prompt_have_scores_of_their_own(tmp_path):
     [
         ("clip", {"n": 7}, ["n 40", "n 7"]),
         ("fid", {"extractor.resize": "tf1"}, ["extractor.resize clean", "extractor.resize tf1"]),
-        ("fid", {"reference": "train"}, ["reference val", "reference train"]),
+        ("fid", {"reference": "train"}, ["reference recap-coco-30k", "reference train"]),
     ],
 )
 def test_unlike_figures_stand_in_columns_of_their_own_and_are_not_held_against_each_other(tmp_path, word, settings, told):
@@ -365,7 +365,9 @@ def test_hostile_text_is_text_and_nothing_is_asked_of_a_network(tmp_path):
     assert max(len(facts["alt"]) for facts in Page(page).images) < 400
 
 
-def test_real_images_come_from_the_data_or_a_folder(drawn, world, tmp_path, capsys):
+def test_real_images_come_from_the_data_or_a_folder(drawn, world, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RECAP_DATA", raising=False)
     from recap_eval.generate.prompt_sources import find_prompts
 
     complete(Job(tmp_path / "s", find_prompts("scenes", world).first(6)))
@@ -374,6 +376,10 @@ def test_real_images_come_from_the_data_or_a_folder(drawn, world, tmp_path, caps
     page = Page((tmp_path / "g.html").read_text())
     assert len(page.images) == 12 and sum(facts["alt"].startswith("real image: ") for facts in page.images) == 6
     assert_two_line_error(recap("recap-eval", "gallery", tmp_path / "s", "--data", drawn, *words), 1, "scenes")
+    capsys.readouterr()
+    assert main(["gallery", str(tmp_path / "s"), *map(str, words)]) == 0 and "warning: " in capsys.readouterr().err
+    page = (tmp_path / "g.html").read_text()
+    assert "Real images of scenes are not shown" in page and str(tmp_path) not in page
     shutil.copytree(drawn / "real", tmp_path / "lot" / "real")
     assert run(drawn / "a", "--reference", tmp_path / "lot", *words) == 0
     assert "real image" in (tmp_path / "g.html").read_text()
@@ -431,14 +437,17 @@ def test_files_named_by_prompt_ids_are_shown_with_the_prompts_they_lack(theirs, 
     from argparse import Namespace
     from pathlib import Path
 
-    from recap_eval.commands.t2i import gallery_command
+    from recap_eval.commands.gallery import gallery_command
 
     rows = [{"key": str(k), "text": f"text {k}", "real": f"{k}"} for k in range(10)]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.chdir(tmp_path)
     given = {"prompts": "p.jsonl", "prompt_column": "text", "id_column": "key", "reference_column": "real", "limit": 10}
-    args = Namespace(images=theirs / "x", out=Path("leaderboards"), list=None, data=None, column=None, **given)
-    assert main([*shlex.split(gallery_command(args))[1:], "--reference", str(theirs / "y"), "--n", "10", "--json"]) == 0
+    args = Namespace(out=Path("leaderboards"), list=None, data=None, column=None, **given)
+    assert (
+        main([*shlex.split(gallery_command(args, theirs / "x"))[1:], "--reference", str(theirs / "y"), "--n", "10", "--json"])
+        == 0
+    )
     told, page = json.loads(capsys.readouterr().out), (tmp_path / "x.html").read_text()
     assert told["shown"] == 18 and page.count(">the file is missing</div>") == 1 and page.count(">no real image</div>") == 1
     assert "text 9" in page

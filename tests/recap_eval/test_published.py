@@ -95,7 +95,7 @@ def test_figures_of_generated_images_say_their_scale(name, tmp_path):
     render_board(name, tmp_path / "lb", tmp_path)
     text = (tmp_path / f"{name}.md").read_text()
     assert "unscaled (raw FID, recap FID, recap GPT-4V rating); × 100 (raw CLIP score," in text and "±" not in text
-    assert "`recap-eval t2i --images DIR --reference R --metrics fid,clip,recap-clip`" in text
+    assert "`recap-eval t2i --model M --suite paper --images DIR`" in text
     rows = list(csv.DictReader(io.StringIO((tmp_path / f"{name}.csv").read_text())))
     units = {(row["label"], row["data"]): (row["unit"], row["table_scale"], row["higher_is_better"]) for row in rows}
     assert units["recap FID", "recap-coco-30k-recap"] == ("distance", "1.0", "False")

@@ -166,7 +166,7 @@ def test_by_a_distance_no_image_is_right_or_wrong(place, measured):
     words = ["recap-eval", "show", "right/t2i-fd", "--leaderboards", place / "lb"]
     assert_two_line_error(recap(*words), 2, "fd is a distance", "recap-eval gallery")
     listed = recap("recap-eval", "show", "right/t2i-clip", "--metric", "r_precision", "--leaderboards", place / "lb")
-    assert (listed.returncode == 0 and "R-precision" in listed.stdout) or "r_precision" in listed.stdout
+    assert listed.returncode == 0 and "r_precision" in listed.stdout
 
 
 def test_another_reference_is_another_question(place, measured):
@@ -195,13 +195,6 @@ def test_extractors_of_one_model_do_not_share_features(place):
     unit, raw = (found["metrics"]["fd"]["value"] for found in json.loads(both.stdout)["results"])
     alone = run(place, "right", *words, "--metrics", "fd:clip-raw:mine.py:Model", "--force")
     assert raw == json.loads(alone.stdout)["results"][0]["metrics"]["fd"]["value"] and abs(raw - unit) > 1e-4
-
-
-def test_a_data_set_may_lie_in_a_folder_of_its_own_name(world, monkeypatch):
-    from recap_eval.scoring import find_reference
-
-    monkeypatch.chdir(world.parent)
-    assert len(find_reference("scenes", world).items) == 48
 
 
 def test_a_broken_reference_is_counted(place, tmp_path):
