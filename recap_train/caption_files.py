@@ -16,7 +16,7 @@ import numpy as np
 
 from recap_eval.data.parquet import parquet_files
 from recap_eval.errors import DataError
-from recap_eval.hashrand import text_hashes as hashes
+from recap_eval.hashrand import text_hashes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,7 +139,7 @@ class Query:
 def _hashed(column: Any) -> np.ndarray:
     import pyarrow as pa
 
-    return hashes(column.cast(pa.string()).to_numpy(zero_copy_only=False) if len(column) else [])
+    return text_hashes(column.cast(pa.string()).to_numpy(zero_copy_only=False) if len(column) else [])
 
 
 def _texts(column: Any, ok: np.ndarray, name: str) -> Any:

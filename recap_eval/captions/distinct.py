@@ -2,9 +2,9 @@
 
 Things are 64-bit hashes. While there are at most `MOST` of them, all are kept with their counts, and every figure is exact.
 Beyond, only those below a threshold are kept: halved until they fit, it makes them a uniform sample of the distinct things
-(adaptive sampling: Wegman; Flajolet 1990; Gibbons 2001), from which distinct counts, unions and shares follow with a stated error. The
-sample depends on the things alone, never on their order or on how they were split, and two sets are sampled alike. A HyperLogLog
-would be smaller, but has neither counts nor intersections.
+(adaptive sampling: Flajolet 1990, after Wegman), from which distinct counts, unions and shares follow with a stated error.
+The sample depends on the things alone, never on their order or on how they were split, and two sets are sampled alike. A
+HyperLogLog would be smaller, but has neither counts nor intersections.
 """
 
 from __future__ import annotations

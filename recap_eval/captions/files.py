@@ -1,7 +1,7 @@
 """Caption sets as they come: parquet, img2dataset shards, CSV, TSV, JSONL, JSON; read in batches of bounded size.
 
-Which column is the caption is always named. A caption file's rows are as ours ("Caption row": status, finish_reason) or as others
-publish them. In a shard a column is a role: "txt", or "json:FIELD".
+Which column is the caption is always named. A caption file's rows are as ours ("Caption row": status, finish_reason) or as
+others publish them. In a shard a column is a role: "txt", or "json:FIELD".
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from recap_eval.captions.part import Rows
 from recap_eval.data.shards import ROLE_PRESETS, collect, no_image, not_a_tar, parse_sample
 from recap_eval.errors import DataError, UserError, unknown_name
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 
 ROWS = 1 << 16  # rows of a batch, at most
 BYTES = 1 << 26  # of texts in a batch, about
-KEYS = ("key", "image_id", "id", "sha256", "url")
+KEYS = ("key", "image_id", "id", "sha256", "url")  # in COCO an id is the annotation's, so the image comes first
 STATUS, GOOD, FINISH = "status", ("ok", "success"), "finish_reason"
 KEPT_ON_FAILURE = "org_caption"  # a row whose captioning failed still has it
 AGAIN = "Get it again, or make it again; it may be cut short."
@@ -58,7 +56,9 @@ def find_files(words: Sequence[str]) -> list[Path]:
             here = [place]
         if not here:
             known = ", ".join(FORMS)
-            raise DataError(f"{word} is no caption file, no folder of them and no pattern.", f"Files end in {known}; quote patterns.")
+            raise DataError(
+                f"{word} is no caption file, no folder of them and no pattern.", f"Files end in {known}; quote patterns."
+            )
         for path in here:
             if path.suffix.lower() not in FORMS:
                 raise DataError(f"{path} is no caption file by its ending.", f"Known are {', '.join(FORMS)}.")
@@ -73,7 +73,9 @@ def _in_folder(folder: Path) -> list[Path]:
         DataError: There are several kinds: which is meant is not guessed.
     """
     files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in FORMS and not path.name.startswith(".")]
-    files = [path for path in files if path.suffix.lower() != ".json"] or files  # beside shards lie img2dataset's own statistics
+    files = [
+        path for path in files if path.suffix.lower() != ".json"
+    ] or files  # beside shards lie img2dataset's own statistics
     kinds = sorted({path.suffix.lower() for path in files})
     if len(kinds) > 1:
         raise DataError(f"{folder} holds {' and '.join(kinds)} files.", f"Say which: --captions '{folder}/**/*{kinds[0]}'")
@@ -164,7 +166,9 @@ def _check_text(path: Path, column: str, kind: Any) -> None:
     import pyarrow as pa
 
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)):
+    if not any(
+        test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    ):
         raise DataError(f"{path}: column {column!r} holds no texts but {kind}.", "Name a column of texts: --column, --against")
 
 
@@ -299,7 +303,9 @@ def _each_sample(path: Path, roles: Sequence[str]) -> Iterator[tuple[str, dict[s
         raise no_image(path)
     for role in roles:
         if all(sample.caption(role) is None for sample in samples):
-            raise DataError(f"No sample of {path} has {role}.", f"Roles are 'txt' and 'json:FIELD'; fields: {_fields(samples)}.")
+            raise DataError(
+                f"No sample of {path} has {role}.", f"Roles are 'txt' and 'json:FIELD'; fields: {_fields(samples)}."
+            )
     for sample in samples:
         yield sample.where, {"key": sample.key} | {role: sample.caption(role) for role in roles}
 
@@ -311,5 +317,3 @@ def _fields(samples: list[Any]) -> str:
 FORMS: dict[str, Callable[[Path, Wanted], Iterator[Rows]]] = {
     ".parquet": _parquet, ".tar": _shard, ".csv": _csv, ".tsv": _csv, ".jsonl": _json_lines, ".json": _json,
 }  # fmt: skip
-
-

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_ROWS = 1 << 24  # of a batch: so many fit beside a 40-bit hash
-FACTORS = tuple(np.uint64(factor) for factor in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93))
+FACTORS = tuple(
+    np.uint64(factor) for factor in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
+)
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ def _gram_keys(ids: np.ndarray, row: np.ndarray) -> np.ndarray:
         mixed ^= mixed >> np.uint64(29)
         mixed *= FACTORS[1]
     inside = row[:count] == row[flags.GRAM - 1 :]
-    return (row[:count][inside] << np.uint64(40)) | (mixed[inside] >> np.uint64(24))
+    keys: np.ndarray = (row[:count][inside] << np.uint64(40)) | (mixed[inside] >> np.uint64(24))
+    return keys
 
 
 def _copied(captions: Captions, originals: pa.LargeStringArray) -> np.ndarray:

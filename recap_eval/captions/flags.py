@@ -28,7 +28,8 @@ REFUSAL = re.compile(
     r"\bi(?:['’]?m| am) (?:sorry|unable|not able)\b"
     rf"|\bi (?:can(?:['’]?t|not| not)|could(?:n['’]t| not)|do(?:n['’]t| not)) (?:{_SEE})\b"
     r"|\bas an ai\b|\b(?:ai|language) (?:language )?(?:model|assistant)\b|\bmy apologies\b|\bi apologi[sz]e\b|^\W*sorry,? "
-    rf"|\b(?:no|without an?) (?:image|picture|photo) (?:was |is |has been )?(?:provided|attached|given|available)|\bunable to (?:{_SEE})\b",
+    r"|\b(?:no|without an?) (?:image|picture|photo) (?:was |is |has been )?(?:provided|attached|given|available)"
+    rf"|\bunable to (?:{_SEE})\b",
     re.IGNORECASE | re.ASCII,
 )
 ECHO = re.compile(
@@ -64,7 +65,7 @@ def flags(caption: str, original: str | None = None, finish_reason: str | None =
 
 
 def repetitive(words: Sequence[str], text: str) -> bool:
-    """Return whether a text repeats itself: 4-grams, a phrase three times in a row, or bytes that compress more than threefold."""
+    """Return whether a text repeats 4-grams, or a phrase three times in a row, or compresses more than threefold."""
     return repeated_share(words) > REPEATED_SHARE or in_a_row(words) >= TIMES or compresses(text.encode("utf-8", "replace"))
 
 
@@ -99,7 +100,7 @@ def unfinished(text: str) -> bool:
 
 
 def non_english(text: str) -> bool:
-    """Return whether most letters are not Latin, or function words of other languages outnumber English ones and are two at least."""
+    """Return whether most letters are not Latin, or other languages' function words, two at least, outnumber English ones."""
     letters, other = letters_of(text)
     found = marks_of(text.split())
     english, foreign = int(found.english.sum()), int(found.foreign.sum())

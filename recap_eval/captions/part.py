@@ -59,6 +59,7 @@ class Part:
         originals: (M,) the texts of the column that they are held against, or None.
         cut: (M,) whether the limit of tokens cut them, or None.
         left_out: Rows by why they are not here: missing, empty, failed.
+        asked: (N,) hashes of the keys of all rows, with captions or not; None if these are all.
     """
 
     keys: pa.LargeStringArray
@@ -70,6 +71,7 @@ class Part:
     originals: pa.LargeStringArray | None = None
     cut: np.ndarray | None = None
     left_out: dict[str, int] = field(default_factory=dict)
+    asked: np.ndarray | None = None
 
 
 def take_part(rows: Rows, key_hashes: np.ndarray, column: str, original: str | None, generated: bool, lexicon: Lexicon) -> Part:
@@ -90,8 +92,10 @@ def take_part(rows: Rows, key_hashes: np.ndarray, column: str, original: str | N
     words = lexicon.split(filled)
     kept = there & good & (words.lengths > 0)
     left_out = {
-        FAILED: int((~good).sum()), MISSING: int((good & ~there).sum()), EMPTY: int((good & there & (words.lengths == 0)).sum()),
-    }  # fmt: skip
+        FAILED: int((~good).sum()),
+        MISSING: int((good & ~there).sum()),
+        EMPTY: int((good & there & (words.lengths == 0)).sum()),
+    }
     some = None if kept.all() else np.flatnonzero(kept)
     chosen = filled if some is None else filled.take(some)
     cut = None
@@ -100,7 +104,7 @@ def take_part(rows: Rows, key_hashes: np.ndarray, column: str, original: str | N
     return Part(
         _take(rows.keys, some), key_hashes if some is None else key_hashes[some], chosen,
         text_hashes(chosen.to_numpy(zero_copy_only=False)), words if some is None else _chosen(words, kept), lexicon,
-        None if original is None else _take(rows.texts[original], some), cut, left_out,
+        None if original is None else _take(rows.texts[original], some), cut, left_out, key_hashes,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A keyed sample of a caption set: the captions of the smallest hashes of their keys, so that all sets of the same images give the same."""
+"""A keyed sample of a caption set: the captions whose keys have the smallest hashes, so that sets of the same images pair."""
 
 from __future__ import annotations
 
@@ -56,14 +56,18 @@ class Sample:
         """Look at a batch of captions."""
         self.seen += len(part.ranks)
         ranks = combine_array(part.ranks, STREAM)
-        places = np.flatnonzero(ranks <= np.uint64(self.drawn[-1].rank)) if len(self.drawn) == self.size else np.arange(len(ranks))
+        places = (
+            np.flatnonzero(ranks <= np.uint64(self.drawn[-1].rank)) if len(self.drawn) == self.size else np.arange(len(ranks))
+        )
         if len(places) > self.size:
             places = places[np.argsort(ranks[places], kind="stable")[: 2 * self.size]]
         texts, keys = part.texts.take(places).to_pylist(), part.keys.take(places).to_pylist()
         originals = [None] * len(places) if part.originals is None else part.originals.take(places).to_pylist()
         cut = [False] * len(places) if part.cut is None else part.cut[places].tolist()
         rows = zip(ranks[places].tolist(), keys, texts, originals, cut, strict=True)
-        self._keep([Drawn(rank, key, _short(text), original and _short(original), was) for rank, key, text, original, was in rows])
+        self._keep(
+            [Drawn(rank, key, _short(text), original and _short(original), was) for rank, key, text, original, was in rows]
+        )
 
     def merge(self, other: Sample) -> None:
         """Add what another drew."""

@@ -212,5 +212,3 @@ class _Bar:
         self._bar.n += rows
         self._done_rows += rows
         self.end(path)
-
-

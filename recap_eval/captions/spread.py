@@ -13,7 +13,7 @@ WIDTH = 1024  # values told apart; all from here on share a bin, but count in fu
 
 
 class Spread:
-    """The distribution of non-negative integers such as lengths. Sums are exact integers, so any split of the rows gives the same."""
+    """The distribution of non-negative integers such as lengths; sums are exact, so any split of the rows gives the same."""
 
     def __init__(self) -> None:
         self.bins = np.zeros(WIDTH + 1, dtype=np.int64)
@@ -52,7 +52,7 @@ class Spread:
     @property
     def sd(self) -> float:
         """Standard deviation (N - 1); 0 for fewer than two values."""
-        return _variance(self.n, self.total, self.squares) ** 0.5
+        return float(_variance(self.n, self.total, self.squares) ** 0.5)
 
     def quantile(self, share: float) -> float:
         """Return the smallest value that at least `share` of the values do not exceed; of those beyond the bins the largest."""

@@ -44,27 +44,27 @@ class Content:
 
     Attributes:
         counts: Captions, and rows by why they have none.
-        sums: Sums, modulo 2^64, of two hashes of (key, caption).
+        sums: Sums, modulo 2^64, of two hashes of (key, caption), and of two hashes of the keys of all rows.
         keys: The distinct keys.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.sums = [0, 0]
+        self.sums = [0, 0, 0, 0]
         self.keys = Distinct()
 
     def add(self, part: Part) -> None:
         """Count a batch."""
         self.counts.update(part.left_out | {"captions": len(part.ranks)})
-        mixed = combine_array(part.ranks) ^ part.hashes
-        for place, stream in enumerate(CONTENT_STREAMS):
-            self.sums[place] = (self.sums[place] + int(combine_array(mixed, stream).sum(dtype=np.uint64))) % (1 << 64)
+        said, asked = combine_array(part.ranks) ^ part.hashes, part.ranks if part.asked is None else part.asked
+        sums = [int(combine_array(each, stream).sum(dtype=np.uint64)) for each in (said, asked) for stream in CONTENT_STREAMS]
+        self.sums = _added(self.sums, sums)
         self.keys.add(part.ranks)
 
     def merge(self, other: Content) -> None:
         """Add what another counted."""
         self.counts.update(other.counts)
-        self.sums = [(one + two) % (1 << 64) for one, two in zip(self.sums, other.sums, strict=True)]
+        self.sums = _added(self.sums, other.sums)
         self.keys.merge(other.keys)
 
     @property
@@ -80,7 +80,12 @@ class Content:
     @property
     def digest(self) -> str:
         """Digest of all (key, caption), whatever their order and files."""
-        return digest_json([sorted(self.counts.items()), [f"{value:016x}" for value in self.sums]])
+        return digest_json([self.captions, [f"{value:016x}" for value in self.sums[:2]]])
+
+    @property
+    def asked(self) -> str:
+        """Digest of the keys of all rows, whatever their order and files: two columns of the same rows agree in it."""
+        return digest_json([self.rows, [f"{value:016x}" for value in self.sums[2:]]])
 
     def to_json(self) -> dict[str, Any]:
         """Return the state."""
@@ -90,6 +95,10 @@ class Content:
         """Become the state that `to_json` gave."""
         self.counts, self.sums = Counter(record["counts"]), [int(value) for value in record["sums"]]
         self.keys = Distinct.from_json(record["keys"])
+
+
+def _added(ours: list[int], theirs: list[int]) -> list[int]:
+    return [(one + two) % (1 << 64) for one, two in zip(ours, theirs, strict=True)]
 
 
 class Lengths:
@@ -308,5 +317,3 @@ class Survey:
         """Become what `to_json` gave."""
         for name, state in self.states.items():
             state.load(record[name])
-
-

@@ -81,8 +81,10 @@ class FileTokenizer:
             raise DataError(f"{file} does not exist.", f"Name a tokenizer.json, its folder, or {CLIP}.")
         try:
             self._loaded: Any = Loaded.from_file(str(file))
-        except Exception as error:  # noqa: BLE001 (the library raises no class of its own)
-            raise DataError(f"{file} is no tokenizer ({error}).", "It must be a tokenizer.json of the tokenizers library.") from error
+        except Exception as error:
+            raise DataError(
+                f"{file} is no tokenizer ({error}).", "It must be a tokenizer.json of the tokenizers library."
+            ) from error
         self._loaded.no_truncation()
         self._loaded.no_padding()
         self.name = file.parent.resolve().name if file.name == "tokenizer.json" else file.stem
@@ -108,5 +110,7 @@ def load_tokenizer(word: str) -> Tokenizer:
         return ClipTokenizer()
     path = Path(word).expanduser()
     if not path.exists():
-        raise UserError(f"The tokenizer {word!r} is neither {CLIP!r} nor a file.", f"Example: --tokenizer {CLIP}, or bert/tokenizer.json")
+        raise UserError(
+            f"The tokenizer {word!r} is neither {CLIP!r} nor a file.", f"Example: --tokenizer {CLIP}, or bert/tokenizer.json"
+        )
     return FileTokenizer(path)

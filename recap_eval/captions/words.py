@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ASCII_SPACES = (9, 10, 11, 12, 13, 28, 29, 30, 31, 32)
-WIDE_SPACES = tuple(chr(code).encode() for code in (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000))
+WIDE_SPACES = tuple(
+    chr(code).encode() for code in (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
+)
 EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 MOST_WORDS = 1 << 20  # distinct words remembered between batches
 MOST_CHARACTERS = 1 << 28  # of them
@@ -66,8 +68,9 @@ class Words:
         Args:
             values: By number in the lexicon; integers.
         """
-        totals = np.concatenate([[0], np.cumsum(values[self.ids], dtype=np.int64)])
-        return totals[self.first[1:]] - totals[self.first[:-1]]
+        totals: np.ndarray = np.concatenate([[0], np.cumsum(values[self.ids], dtype=np.int64)])
+        found: np.ndarray = totals[self.first[1:]] - totals[self.first[:-1]]
+        return found
 
     def any(self, bits: np.ndarray) -> np.ndarray:
         """Return (N,) the bits that any word of each text has."""
@@ -116,7 +119,8 @@ class Lexicon:
         return Words(first, self._numbers(distinct)[codes])
 
     def _numbers(self, distinct: list[bytes]) -> np.ndarray:
-        known, numbers, new = self._number, np.empty(len(distinct), dtype=np.int32), []
+        known, numbers = self._number, np.empty(len(distinct), dtype=np.int32)
+        new: list[str] = []
         for place, slot in enumerate(distinct):
             number = known.get(slot)
             if number is None:
@@ -128,7 +132,8 @@ class Lexicon:
         return numbers
 
     def _learn(self, new: list[str]) -> None:
-        forms, numbers, fresh = self._normal_number, [], []
+        forms, numbers = self._normal_number, list[int]()
+        fresh: list[str] = []
         for word in new:
             form = normal(word)
             number = forms.get(form, -1) if form else -1
@@ -156,7 +161,11 @@ class Lexicon:
 def _bytes(texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
     """Return the bytes of all texts, and (N+1,) where each begins."""
     _, offsets, payload = texts.buffers()
-    bounds = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1] if len(texts) else np.zeros(1, np.int64)
+    bounds = (
+        np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        if len(texts)
+        else np.zeros(1, np.int64)
+    )
     data = np.frombuffer(payload, dtype=np.uint8)[bounds[0] : bounds[-1]] if payload is not None else np.zeros(0, np.uint8)
     return data, bounds - bounds[0]
 
@@ -167,7 +176,7 @@ _IS_SPACE[list(ASCII_SPACES)] = True
 
 def _spaces(payload: np.ndarray) -> np.ndarray:
     """Return which bytes are of white space."""
-    space = _IS_SPACE[payload]
+    space: np.ndarray = _IS_SPACE[payload]
     if len(payload) == 0 or payload.max() < 0x80:
         return space
     for wide in WIDE_SPACES:
@@ -186,7 +195,8 @@ def _starts(payload: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     begins[1:] &= space[:-1]
     at_text = offsets[:-1][np.diff(offsets) > 0]
     begins[at_text] = ~space[at_text]
-    return np.flatnonzero(begins)
+    found: np.ndarray = np.flatnonzero(begins)
+    return found
 
 
 def _encode(payload: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, list[bytes]]:

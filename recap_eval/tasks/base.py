@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from recap_eval.data.items import AnyData
+from recap_eval.stats import Estimate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,6 +80,8 @@ class Scores:
         corpus: Metrics of the whole that have no value per item, and so no standard error.
         warnings: What stands against reading the figures as they are, a sentence each.
         absent: Metrics of the task that have no item in this data; the record leaves them out.
+        folded: Metrics whose mean and error were made as the data went by. Items of theirs, if there are any, are a sample.
+        details: What is more than a figure, such as histograms, for plots.
     """
 
     metrics: dict[str, ItemScores]
@@ -87,6 +90,8 @@ class Scores:
     corpus: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    folded: dict[str, Estimate] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 class Asked(Protocol):
