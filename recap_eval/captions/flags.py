@@ -21,6 +21,7 @@ SHORTEST_ZLIB = 33  # bytes: what is compressed has 11 at least, so shorter text
 FEW_WORDS = 3
 FOREIGN_WORDS = 2
 COPIED_WORDS = 3
+COPIED = "copied"
 CUT = "length"  # finish_reason of a caption that ran into the limit of tokens
 
 _SEE = "see|view|assist|provide|help|describe|generate|process|access|identify|analy[sz]e|comply|fulfil+|determine|caption"

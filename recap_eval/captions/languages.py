@@ -33,6 +33,5 @@ pour per con non om plus que s w v z over sin se ten sa na pot ne za may under e
 met bad die het men with har hun var bir bu ini pro po lui au sur
 """
 ENGLISH = frozenset(ENGLISH_WORDS.split())
-FOREIGN = (
-    frozenset(word for word in FOREIGN_WORDS.split() if not word.endswith(":")) - ENGLISH - frozenset(SHARED_WORDS.split())
-)
+SHARED = ENGLISH | frozenset(SHARED_WORDS.split())
+FOREIGN = frozenset(word for word in FOREIGN_WORDS.split() if not word.endswith(":")) - SHARED

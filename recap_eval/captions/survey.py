@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from recap_eval.captions import flag_arrays
+from recap_eval.captions import flag_arrays, flags
 from recap_eval.captions.distinct import Distinct
 from recap_eval.captions.frequent import Frequent
 from recap_eval.captions.part import Part
@@ -192,7 +192,8 @@ class Flagged:
         captions = flag_arrays.Captions(part.texts, part.words, part.lexicon, part.originals, part.cut)
         found = flag_arrays.find(captions)
         self.counts.update({name: int(has.sum()) for name, has in found.items()})
-        self.counts["any"] += int(np.logical_or.reduce(list(found.values())).sum())
+        wrong = [has for name, has in found.items() if name != flags.COPIED]  # which only one of two columns can have
+        self.counts["any"] += int(np.logical_or.reduce(wrong).sum())
         self.texts.add(part.hashes)
 
     def merge(self, other: Flagged) -> None:

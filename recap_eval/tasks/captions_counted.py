@@ -118,7 +118,7 @@ def flagged(given: Given) -> Scores:
     sample = given.survey.sample
     of = {id(one): flags.flags(one.text, one.original, flags.CUT if one.cut else None) for one in sample.drawn}
     items = {name: items_of(sample, _having(of, name)) for name in known if name != "any"}
-    items["any"] = items_of(sample, lambda one: bool(of[id(one)]))
+    items["any"] = items_of(sample, lambda one: bool({*of[id(one)]} - {flags.COPIED}))
     absent = () if "copied" in known else ("copied",)
     return Scores(items, {}, folded=folded, absent=absent)
 
