@@ -87,7 +87,7 @@ def _non_english(captions: Captions) -> np.ndarray:
     words, marks = captions.words, captions.lexicon.marks
     english, foreign = words.sums(marks.english), words.sums(marks.foreign)
     letters, other = words.sums(marks.letters), words.sums(marks.other)
-    return (2 * other > letters) | ((foreign >= flags.FOREIGN_WORDS) & (foreign > english))
+    return (2 * other > letters) | ((foreign >= flags.FOREIGN) & (foreign > flags.ENGLISH_WEIGHT * english))
 
 
 def _repetition(captions: Captions) -> np.ndarray:

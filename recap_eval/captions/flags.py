@@ -19,7 +19,7 @@ LONGEST_PERIOD = 16  # words of a phrase that comes several times in a row
 ZLIB_RATIO, ZLIB_LEVEL = 3.0, 6
 SHORTEST_ZLIB = 33  # bytes: what is compressed has 11 at least, so shorter texts cannot reach the ratio
 FEW_WORDS = 3
-FOREIGN_WORDS = 2
+FOREIGN, ENGLISH_WEIGHT = 3, 3  # what words tell, together; what an English function word tells against it
 COPIED_WORDS = 3
 COPIED = "copied"
 CUT = "length"  # finish_reason of a caption that ran into the limit of tokens
@@ -101,11 +101,11 @@ def unfinished(text: str) -> bool:
 
 
 def non_english(text: str) -> bool:
-    """Return whether most letters are not Latin, or other languages' function words, two at least, outnumber English ones."""
+    """Return whether most letters are not Latin, or words tell of another language more than of English (`languages`)."""
     letters, other = letters_of(text)
     found = marks_of(text.split())
     english, foreign = int(found.english.sum()), int(found.foreign.sum())
-    return 2 * other > letters or (foreign >= FOREIGN_WORDS and foreign > english)
+    return 2 * other > letters or (foreign >= FOREIGN and foreign > ENGLISH_WEIGHT * english)
 
 
 def copied(words: Sequence[str], original: Sequence[str]) -> bool:

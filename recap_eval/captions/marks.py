@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recap_eval.captions.languages import ENGLISH, FOREIGN
+from recap_eval.captions.languages import ENGLISH, LATIN_END, foreign
 
 WHOLE_END, BROKEN = 1, 2  # ends a sentence; holds remains of a wrong encoding
 ASK_REFUSAL, ASK_ECHO, ASK_IMAGES, ASK_ORDINAL = 4, 8, 16, 32  # a text without such a word cannot have the flag
@@ -25,7 +25,6 @@ ANCHORS = {
     ASK_ORDINAL: re.compile(r"first|second|third|fourth|fifth|1st|2nd|3rd|4th|5th|both|two|three|four|next|last"),
 }
 PLAIN_TAIL = 64  # characters of a word's end that say whether a sentence ends with it
-LATIN_END = 0x250
 LATIN_MORE = range(0x1E00, 0x1F00)
 
 
@@ -36,7 +35,7 @@ class Marks:
     Args:
         bits: (W,) uint8 of WHOLE_END, BROKEN, ASK_…, ODD.
         english: (W,) 1 for an English function word.
-        foreign: (W,) 1 for a function word of another language that is no English word.
+        foreign: (W,) how much each tells that its text is not English.
         letters: (W,) letters.
         other: (W,) letters that are not Latin.
     """
@@ -73,7 +72,7 @@ def _mark(word: str) -> tuple[int, int, int, int, int]:
     bits |= 0 if plain and word.isprintable() and "&" not in word else ODD
     letters, other = letters_of(word)
     bare = lowered.strip(".,;:!?\"'()[]«»“”‘’¿¡…")
-    return bits, int(bare in ENGLISH), int(bare in FOREIGN), letters, other
+    return bits, int(bare in ENGLISH), foreign(bare), letters, other
 
 
 def letters_of(text: str) -> tuple[int, int]:

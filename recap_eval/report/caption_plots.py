@@ -71,9 +71,8 @@ def _lengths(figure: Figure, found: dict[str, Any]) -> None:
         shares = [100 * count / sum(bins) for count in bins]
         longer = sum(shares[WIDEST:])
         told = f"{_spelled(name)} (n={sum(bins):,}" + (f"; {longer:.1f} % longer than shown)" if longer else ")")
-        axis.stairs(
-            shares[:WIDEST], [at - 0.5 for at in range(len(shares[:WIDEST]) + 1)], color=colour, label=told, linewidth=1.4
-        )
+        edges = [at - 0.5 for at in range(len(shares[:WIDEST]) + 1)]
+        axis.stairs(shares[:WIDEST], edges, color=colour, label=told, linewidth=1.4)
     axis.set_xlabel("words of a caption")
     axis.set_ylabel("captions, %")
     axis.set_ylim(bottom=0)

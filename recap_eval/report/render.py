@@ -100,9 +100,9 @@ def render_board(name: str, leaderboards: Path, out: Path) -> Rendered:
     """
     table = _table(name, leaderboards)
     plots = {f"{name}.{form}": content for form, content in score_over_axis(table).items()}
-    for plot in _more(table):
-        plots |= {f"{name}-{plot.name}.{form}": content for form, content in plot.draw(table).items()}
     contents = {file: content.encode() for file, content in _texts(table, out, bool(plots)).items()} | plots
+    for plot in _more(table):
+        contents |= {f"{name}-{plot.name}.{form}": content for form, content in plot.draw(table).items()}
     for file, content in contents.items():
         _write(out / file, content)
     return Rendered([out / file for file in contents], text.terminal(table))
