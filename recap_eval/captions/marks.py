@@ -12,7 +12,7 @@ from recap_eval.captions.languages import ENGLISH, LATIN_END, foreign
 
 WHOLE_END, BROKEN = 1, 2  # ends a sentence; holds remains of a wrong encoding
 ASK_REFUSAL, ASK_ECHO, ASK_IMAGES, ASK_ORDINAL = 4, 8, 16, 32  # a text without such a word cannot have the flag
-ODD = 64  # its tokens depend on the whole text
+ODD = 64  # what it becomes may depend on the text around it, when tokenizers mend texts
 
 END = re.compile(r"[.!?…。！？؟।]['\"”’»)\]}*]*$")
 MOJIBAKE = re.compile(
@@ -67,9 +67,8 @@ def _mark(word: str) -> tuple[int, int, int, int, int]:
     lowered = word.lower()
     bits = sum(bit for bit, anchor in ANCHORS.items() if anchor.search(lowered))
     bits |= WHOLE_END if END.search(word[-PLAIN_TAIL:]) else 0
-    plain = word.isascii()
     bits |= BROKEN if MOJIBAKE.search(word) else 0
-    bits |= 0 if plain and word.isprintable() and "&" not in word else ODD
+    bits |= 0 if word.isprintable() and "&" not in word else ODD
     letters, other = letters_of(word)
     bare = lowered.strip(".,;:!?\"'()[]«»“”‘’¿¡…")
     return bits, int(bare in ENGLISH), foreign(bare), letters, other

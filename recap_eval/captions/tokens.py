@@ -55,13 +55,16 @@ class ClipTokenizer:
 
     def count(self, part: Part) -> np.ndarray:
         """Return tokens: sums over words where each stands for itself, else of the whole text."""
+        import pyarrow.compute as pc
+
         lexicon = part.lexicon
         known = lexicon.counted.get(self.name, np.zeros(0, dtype=np.int32))
         if len(known) < len(lexicon.raw):
             new = np.array(self.count_texts(lexicon.raw[len(known) :]), dtype=np.int32) - CLIP_SPECIAL
             known = lexicon.counted[self.name] = np.concatenate([known, new])
         out = part.words.sums(known) + CLIP_SPECIAL
-        odd = np.flatnonzero(part.words.any(lexicon.marks.bits) & ODD)
+        plain = pc.string_is_ascii(part.texts).to_numpy(zero_copy_only=False)
+        odd = np.flatnonzero(((part.words.any(lexicon.marks.bits) & ODD) > 0) | ~plain)
         out[odd] = self.count_texts(part.texts.take(odd).to_pylist())
         return out
 

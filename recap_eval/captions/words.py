@@ -96,6 +96,7 @@ class Lexicon:
 
     def _forget(self) -> None:
         self._number: dict[bytes, int] = {}
+        self._word_number: dict[str, int] = {}
         self._normal_number: dict[str, int] = {}
         self._characters = 0
         self.raw: list[str] = []
@@ -124,12 +125,18 @@ class Lexicon:
         for place, slot in enumerate(distinct):
             number = known.get(slot)
             if number is None:
-                number = known[slot] = len(self.raw) + len(new)
-                new.append(slot.decode().rstrip())
+                number = known[slot] = self._number_of(slot.decode().rstrip(), new)
             numbers[place] = number
         if new:
             self._learn(new)
         return numbers
+
+    def _number_of(self, word: str, new: list[str]) -> int:
+        """Return a word's number; the same word may stand before other white space."""
+        number = self._word_number.setdefault(word, len(self.raw) + len(new))
+        if number == len(self.raw) + len(new):
+            new.append(word)
+        return number
 
     def _learn(self, new: list[str]) -> None:
         forms, numbers = self._normal_number, list[int]()
