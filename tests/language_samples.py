@@ -1,4 +1,4 @@
-"""Captions and alt-texts in English and in other languages, written for these tests: what the language flag errs on is counted."""
+"""Captions and alt-texts in English and in other languages, written for the tests: what the language flag errs on."""
 
 ENGLISH = """
 A red bicycle leans against a brick wall in the afternoon sun.
