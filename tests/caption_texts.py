@@ -11,8 +11,8 @@ from recap_eval.captions.words import Lexicon
 from recap_eval.hashrand import text_hashes
 
 WORDS = """
-a dog The the la un el image first second picture, I cannot see sorry I'm as an AI please generate USER: red car. end! Ã©tÃ© 漢字
-two images both \\xc2\\xae — !! voor het © don't İ ß ... <image> language model. caption
+a dog The the la un el image first second picture, I cannot see sorry I'm as an AI please generate USER: red car. end! Ã©tÃ©
+漢字 two images both \\xc2\\xae — !! voor het © don't İ ß ... <image> language model. caption
 """
 PIECES = WORDS.split()
 SIGNS = [

@@ -28,7 +28,9 @@ def scores(given: Given) -> Scores:
     """
     state = given.survey.states["all"]
     assert isinstance(state, All)
-    captions = {key: [text] for key, text, _ in reversed(state.found)}
+    captions: Texts = {}
+    for key, text, _ in state.found:
+        captions.setdefault(key, [text])
     references = given.references if given.references is not None else _originals(state)
     if not references:
         raise UserError("There is nothing to hold the captions against.", HINT)
@@ -45,7 +47,11 @@ def scores(given: Given) -> Scores:
 
 
 def _originals(state: All) -> Texts:
-    return {key: [original] for key, _, original in reversed(state.found) if original and original.strip()}
+    found: Texts = {}
+    for key, _, original in state.found:
+        if original and original.strip():
+            found.setdefault(key, [original])
+    return found
 
 
 def tokenized(how: str, *sets: Texts) -> tuple[Texts, ...]:
