@@ -24,7 +24,7 @@ WIDE_SPACES = tuple(
     chr(code).encode() for code in (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
 )
 EDGES = re.compile(r"^[\W_]+|[\W_]+$")
-MOST_WORDS = 1 << 20  # distinct words remembered between batches
+MOST_WORDS = 1 << 19  # distinct words remembered between batches
 MOST_CHARACTERS = 1 << 28  # of them
 LONGEST = 256  # characters that count in a normal form: a text without spaces is no word
 
