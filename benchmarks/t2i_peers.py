@@ -1,4 +1,4 @@
-"""What torch-fidelity, pytorch-fid, clean-fid and torchmetrics make of a list of image files, in an environment of their own.
+"""What torch-fidelity, pytorch-fid, clean-fid, torchmetrics and prdc make of files or features, in an environment of their own.
 
     python -m benchmarks.t2i_peers JOB.json     inside the environment that `peer_python` makes; t2i_parity and extract start it
 
@@ -27,8 +27,10 @@ VERSIONS = {
     "pytorch-fid": "0.3.0",
     "clean-fid": "0.1.35",
     "torchmetrics": "1.9.0",
+    "prdc": "0.2",
     "scipy": "1.17.1",
 }
+K_PRECISION, K_DENSITY = 3, 5
 RESIZE = {  # peer -> our name of what it does
     "torch-fidelity": "tf1",
     "pytorch-fid": "legacy_pytorch",
@@ -82,9 +84,9 @@ def run_peer(python: str, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     quiet = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run([python, "-m", "benchmarks.t2i_peers", str(path)], capture_output=True, text=True, env=quiet)
     if done.returncode:
-        raise SystemExit(f"{job['peer']} failed:\n{done.stderr[-3000:]}")
+        raise SystemExit(f"{job.get('peer', 'A peer')} failed:\n{done.stderr[-3000:]}")
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told | {"features": np.load(folder / "features.npy")}
+    return told if "sets" in job else told | {"features": np.load(folder / "features.npy")}
 
 
 # ---- inside the peers' environment
@@ -200,16 +202,82 @@ def frechet(peer: str, one: np.ndarray, two: np.ndarray) -> float:
 def _torchmetrics_frechet(one: np.ndarray, two: np.ndarray) -> float:
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    class Same(torch.nn.Module):
-        num_features = 2048
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x
-
     metric = FrechetInceptionDistance(feature=Same())
     metric.update(torch.from_numpy(one), real=True)
     metric.update(torch.from_numpy(two), real=False)
     return float(metric.compute())
+
+
+class Same(torch.nn.Module):
+    """A network for metrics of torchmetrics that are given features."""
+
+    num_features = 2048
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what is given."""
+        return x
+
+
+def kid_torch_fidelity(ours: np.ndarray, real: np.ndarray) -> list[float]:
+    """KID over one subset that is everything, in the features' precision."""
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    given = {"kid_subsets": 1, "kid_subset_size": len(ours), "verbose": False}
+    found = kid_features_to_metric(torch.from_numpy(ours), torch.from_numpy(real), **given)
+    return [float(found["kernel_inception_distance_mean"])]
+
+
+def kid_torchmetrics(ours: np.ndarray, real: np.ndarray) -> list[float]:
+    """The same."""
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    metric = KernelInceptionDistance(feature=Same(), subsets=1, subset_size=len(ours))
+    metric.update(torch.from_numpy(real), real=True)
+    metric.update(torch.from_numpy(ours), real=False)
+    return [float(metric.compute()[0])]
+
+
+def kid_clean_fid(ours: np.ndarray, real: np.ndarray) -> list[float]:
+    """The same."""
+    from cleanfid.fid import kernel_distance
+
+    return [kernel_distance(real, ours, num_subsets=1, max_subset_size=len(ours))]
+
+
+def prdc(ours: np.ndarray, real: np.ndarray) -> list[float]:
+    """Precision and recall at the k of their authors, density and coverage at theirs."""
+    import contextlib
+
+    from prdc import compute_prdc
+
+    with contextlib.redirect_stdout(sys.stderr):
+        near, wide = compute_prdc(real, ours, K_PRECISION), compute_prdc(real, ours, K_DENSITY)
+    return [float(near[name]) for name in ("precision", "recall")] + [float(wide[name]) for name in ("density", "coverage")]
+
+
+def precision_recall_torch_fidelity(ours: np.ndarray, real: np.ndarray) -> list[float]:
+    """Precision and recall."""
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    found = prc_features_to_metric(torch.from_numpy(ours), torch.from_numpy(real), prc_neighborhood=K_PRECISION, verbose=False)
+    return [found["precision"], found["recall"]]
+
+
+MEASURES: dict[str, dict[str, Callable[[np.ndarray, np.ndarray], list[float]]]] = {
+    "kid": {"torch-fidelity": kid_torch_fidelity, "torchmetrics": kid_torchmetrics, "clean-fid": kid_clean_fid},
+    "prdc": {"prdc": prdc, "torch-fidelity": precision_recall_torch_fidelity},
+}
+
+
+def measure(job: dict[str, Any]) -> dict[str, Any]:
+    """Return what each peer makes of two sets of features."""
+    sets = np.load(job["sets"])
+    found: dict[str, Any] = {}
+    for name, peers in MEASURES.items():
+        for precision in ("float32", "float64"):
+            given = [sets[which].astype(precision) for which in ("ours", "real")]
+            found[f"{name}, {precision}"] = {peer: how(*given) for peer, how in peers.items()}
+    return found
 
 
 def cpu_seconds() -> float:
@@ -222,6 +290,9 @@ def main() -> None:
     """Do one job and tell its outcome as JSON on the last line."""
     job = {"free": False, "half": 0, "warm": 0} | json.loads(Path(sys.argv[1]).read_text())
     torch.set_num_threads(1)
+    if "sets" in job:
+        print(json.dumps(measure(job)))
+        return
     run, files = PEERS[job["peer"]], job["files"]
     if job["warm"]:
         run(files[: job["warm"]], job)

@@ -1,14 +1,16 @@
 """`recap-train clip` against its limit and against open_clip's own trainer: one tiny model, the same shards, in one run.
 
-    python -m benchmarks.train_clip                 all rounds, about fifteen minutes on two cores; needs the machine alone
-    python -m benchmarks.train_clip --steps 20 --rounds 1 --no-peer
+    python -m benchmarks.train_clip                 all rounds, about twenty minutes on two cores; needs the machine alone
+    python -m benchmarks.train_clip --rounds 1 --no-peer
 
 ViT of 64 px (patch 8, 4 layers, width 128) and a text tower of 64 tokens (4 layers, width 128), 8 M parameters, batch 256, in
 bf16; 6,400 JPEGs of 256 px in 16 shards. KEY.txt is a caption of 49 words, the recaptions' length in the paper, so that hardly
 any padding is left to trim and both trainers do the same work. The limit is our own step (forward, backward, AdamW) on
 batches that lie in memory. Ours trains from the shards ("streaming") and from a set that was prepared of them once, at 72 px
-("prepared"; what that costs is in benchmarks/prepared.py). Samples a second of wall time over all steps, the cases in turn,
-medians of the rounds.
+("prepared"; what that costs is in benchmarks/prepared.py). Samples a second of wall time once a run is under way: the limit
+and open_clip after three steps, ours over the second half of its steps, as its log says (the first half holds the first sight
+of every text); beside it what a whole run makes, its start and its last checkpoint included. The cases in turn, medians of the
+rounds.
 
 open_clip's trainer wants webdataset <= 0.2.86: it runs in an environment of its own, made here, that borrows everything else.
 """
@@ -27,6 +29,7 @@ import tarfile
 import tempfile
 import time
 import venv
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +38,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.clip_eval import SENTENCE, photo
+from recap_train.loop import LOG, LOG_EVERY
 
 SHARDS, IN_SHARD, BATCH, WARM = 16, 400, 256, 3
 MODEL = {
@@ -113,18 +117,20 @@ def words(folder: Path, out: Path, steps: int, data: str = "shards") -> list[str
     return [*given, "--precision", "bf16", "--no-eval", "--json", "--out", str(out)]
 
 
-def ours(folder: Path, steps: int, data: str = "shards") -> float:
-    """Return samples a second of `recap-train clip`, over all its steps, the first sight of every text among them."""
+def ours(folder: Path, steps: int, data: str = "shards") -> tuple[float, float]:
+    """Return samples a second of `recap-train clip`: over its last `steps` steps, and over all `2 * steps` of the run."""
     (folder / "bench-tiny.json").write_text(json.dumps(RECIPE))
     out = folder / "ours"
     shutil.rmtree(out, ignore_errors=True)
     done = subprocess.run(
-        [sys.executable, "-m", "recap_train.cli", *words(folder, out, steps, data)], capture_output=True, text=True
+        [sys.executable, "-m", "recap_train.cli", *words(folder, out, 2 * steps, data)], capture_output=True, text=True
     )
     if done.returncode:
         raise SystemExit(f"recap-train clip failed:\n{done.stderr[-3000:]}")
-    found: float = json.loads(done.stdout.splitlines()[-1])["run"]["samples_per_second"]
-    return found
+    log = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
+    late = [entry for entry in log if entry["step"] > steps]
+    seconds = sum(BATCH * LOG_EVERY / entry["samples_per_second"] for entry in late)
+    return BATCH * LOG_EVERY * len(late) / seconds, json.loads(done.stdout.splitlines()[-1])["run"]["samples_per_second"]
 
 
 def limit(folder: Path, steps: int) -> float:
@@ -163,12 +169,14 @@ def measure_limit(folder: Path, steps: int) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=LOG_EVERY, help=f"a multiple of {LOG_EVERY}, as often as a run logs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-peer", action="store_true", help="leave open_clip's trainer out")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--limit-of", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.steps < 1 or args.steps % LOG_EVERY:
+        parser.error(f"--steps is a multiple of {LOG_EVERY}")
     if args.limit_of:
         print(measure_limit(args.limit_of, args.steps))
         return
@@ -178,24 +186,30 @@ def main() -> None:
         write_shards(folder / "shards")
         prepare = ["prepare", "--data", str(folder / "shards"), "--size", "72", "--out", str(folder / "prepared")]
         subprocess.run([sys.executable, "-m", "recap_train.cli", *prepare], check=True, stdout=sys.stderr)
-        cases: dict[str, Callable[[], float]] = {"limit": lambda: limit(folder, args.steps)}
-        cases["streaming"] = lambda: ours(folder, args.steps)
-        cases["prepared"] = lambda: ours(folder, args.steps, "prepared")
+        cases: dict[str, Callable[[], dict[str, float]]] = {"limit": lambda: {"limit": limit(folder, args.steps)}}
+        cases["streaming"] = lambda: both("streaming", ours(folder, args.steps))
+        cases["prepared"] = lambda: both("prepared", ours(folder, args.steps, "prepared"))
         if not args.no_peer:
             python = peer_python(folder)
-            cases["open_clip"] = lambda: theirs(folder, python, args.steps)
-        found: dict[str, list[float]] = {name: [] for name in cases}
+            cases["open_clip"] = lambda: {"open_clip": theirs(folder, python, args.steps)}
+        found: dict[str, list[float]] = defaultdict(list)
         for number in range(args.rounds):
-            for name, case in cases.items():
-                found[name].append(case())
-                print(f"round {number + 1}  {name:<12} {found[name][-1]:8.1f} samples/s", file=sys.stderr, flush=True)
+            for case in cases.values():
+                for name, rate in case().items():
+                    found[name].append(rate)
+                    print(f"round {number + 1}  {name:<22} {rate:8.1f} samples/s", file=sys.stderr, flush=True)
     tell(found, args.json)
+
+
+def both(name: str, rates: tuple[float, float]) -> dict[str, float]:
+    """Name the two rates of a run."""
+    return {name: rates[0], f"{name}, whole run": rates[1]}
 
 
 def tell(found: dict[str, list[float]], as_json: bool) -> None:
     """Print medians and ratios, each ratio the median of the rounds'."""
     out: dict[str, Any] = {f"{name}, samples/s": statistics.median(values) for name, values in found.items()}
-    for name in ("streaming", "prepared"):
+    for name in (name for name in found if name.startswith(("streaming", "prepared"))):
         for over in found.keys() & {"limit", "open_clip"}:
             ratios = [a / b for a, b in zip(found[name], found[over], strict=True)]
             out[f"{name} / {over}"] = statistics.median(ratios)

@@ -16,6 +16,7 @@ from recap_eval.data.items import DataId, FileImage, ImageItem
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_file, digest_json
 from recap_eval.generate.images import SUFFIXES, ImageSet
+from recap_eval.generate.origin import identify
 from recap_eval.metrics.moments import Moments, Statistics, read_statistics, write_statistics
 from recap_eval.models.base import Loading, ModelId
 from recap_eval.provenance import run_record
@@ -55,21 +56,27 @@ def find_reference(word: str, root: Path) -> Reference:
         UserError: Unknown name.
         DataError: The folder holds no image, or the data is missing.
     """
-    from recap_eval.generate.prompt_sources import PRESETS, read_preset
+    from recap_eval.generate.presets import PRESETS, preset_name
+    from recap_eval.generate.prompt_sources import read_preset
 
-    path = Path(word).expanduser()
-    if word in PRESETS and not path.exists():
-        return Reference(word, tuple(read_preset(word, root).images))
+    path, name = Path(word).expanduser(), preset_name(word)
+    if name in PRESETS:  # a folder of that name is ./NAME, so that what is asked does not depend on where
+        return Reference(name, tuple(read_preset(name, root).images))
     if path.suffix == ".npz":
+        read_statistics(path)  # a damaged file is told before anything is generated
         return Reference(path.stem, (), path)
     if not path.is_dir():
         raise UserError(
             f"The reference {word} is no folder.", f"Name a folder, statistics (.npz), or one of {', '.join(PRESETS)}."
         )
-    found = [place for place in sorted(path.rglob("*")) if place.suffix.lower() in SUFFIXES and not place.name.startswith(".")]
-    if not found:
+    if not (found := _images_below(path)):
         raise DataError(f"{path} holds no image.", f"Images end in {', '.join(SUFFIXES)}.")
     return Reference(path.resolve().name, tuple(FileImage(str(place.relative_to(path)), place) for place in found))
+
+
+def _images_below(folder: Path) -> list[Path]:
+    found = sorted(folder.rglob("*")) if folder.is_dir() else []
+    return [place for place in found if place.suffix.lower() in SUFFIXES and not place.name.startswith(".")]
 
 
 def measure_images(bench: Bench, metrics: Sequence[SetMetric]) -> Outcome:
@@ -111,11 +118,7 @@ class Bench:
     @cached_property
     def model(self) -> ModelId:
         """Whose images they are."""
-        artifact = self.images.artifact
-        if artifact is not None:
-            return ModelId(artifact.name, artifact.revision, artifact.made)
-        contents = [[image.id, image.sample, image.sha256] for image in self.images.images]
-        return ModelId(self.images.folder.resolve().name, digest_json(contents))
+        return identify(self.images)
 
     @cached_property
     def source(self) -> DataId:
@@ -192,6 +195,10 @@ class Bench:
         if reference.statistics is not None:
             return Real(read_statistics(reference.statistics))
         _, rows, _bad = self._features(extractor, "reference", reference.items)
+        if len(rows) < 2:
+            raise DataError(
+                f"The reference {reference.name} has one image, and a distance needs two.", "Name another: --reference"
+            )
         return Real(Moments.of(rows).statistics(extractor.key), rows)
 
     def save_statistics(self, word: str, path: Path) -> Statistics:
@@ -240,7 +247,7 @@ class Bench:
         scores, bad = work()
         seconds = time.perf_counter() - start
         record = new_record(metric, self.model, self.source, settings, scores, bad)
-        record["partial"] = record["partial"] or not self.images.is_whole
+        record["partial"] = record["partial"] or not self.images.is_whole or self.images.is_limited
         record["run"] = run_record(seconds) | {"images_per_second": round(len(self.items) / seconds, 1)}
         return write_result(path, record, scores), True
 

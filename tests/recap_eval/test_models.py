@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from support import ROOT
+from tiny_clips import make_clip, make_siglip
 
 from recap_eval.data.scenes.preview import drawn
 from recap_eval.errors import DataError, UserError
@@ -21,7 +22,6 @@ from recap_eval.models.loading import load, resolve_precision
 from recap_eval.models.pixels import _planes_of, as_rgb, decode_image, from_torchvision
 
 TEXTS = ["A RED circle!", "a blue square beside a small green star", "", "a ring " * 120]
-WORDS = [*"abcdefghijklmnopqrstuvwxyz", "red", "circle", "blue", "square", "beside", "small", "green", "star", "ring"]
 
 
 @pytest.fixture(scope="module")
@@ -268,46 +268,6 @@ def test_a_file_that_is_no_longclip_names_the_way(tiny, tmp_path):
 
 
 # transformers
-
-
-def save_tokenizer(folder, length):
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    words = {word: i for i, word in enumerate(["<pad>", "<unk>", *WORDS, "<s>", "</s>"])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", words["<s>"]), ("</s>", words["</s>"])]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", eos_token="</s>", model_max_length=length
-    ).save_pretrained(folder)
-    return len(words)
-
-
-def make_clip(folder):
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
-
-    size = save_tokenizer(folder, 24)
-    text = {"vocab_size": size, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text |= {"max_position_embeddings": 24, "eos_token_id": size - 1, "bos_token_id": size - 2, "pad_token_id": 0}
-    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    vision |= {"image_size": 32, "patch_size": 16}
-    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(folder)
-    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
-
-
-def make_siglip(folder):
-    from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
-
-    size = save_tokenizer(folder, 64)
-    text = {"vocab_size": size, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text |= {"max_position_embeddings": 64, "projection_size": 32, "pad_token_id": 0}
-    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    vision |= {"image_size": 32, "patch_size": 16}
-    SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
-    SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
 
 
 def reference_hf(folder, pictures, texts, length):
