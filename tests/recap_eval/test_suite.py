@@ -252,7 +252,7 @@ def test_the_scenes_suite(bench, world, capsys):
     words = ["--suite", "scenes", "--scorer", EYES, "--data", str(world), "--limit", "5", "--cache", "cache"]
     assert main(["t2i", *words, "--model", "sd", "--images", "scenes", "--out", "lb-scenes"]) == 0
     told = capsys.readouterr().out
-    assert told.count("(n=5, PARTIAL)") == 6 and "long captions, FD" in told
+    assert told.count("(n=5, PARTIAL)") == 8 and "long captions, true claims" in told
     rows = [read_manifest(Path("scenes") / name / "manifest.jsonl") for name in ("raw", "recap")]
     assert [row.id for row in rows[0]] == [row.id for row in rows[1]] and rows[0][0].prompt != rows[1][0].prompt
 

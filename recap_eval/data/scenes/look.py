@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 VERSION = 1  # raised whenever the same picture would be seen otherwise
 MOST_THINGS = 12
 CONTRAST, NOISES = 34.0, 3.2  # how far a pixel is from the background: RGB distance, and multiples of its noise
-SMOOTH = 0.7  # pixels, where noise is larger
+NOISY, SMOOTH = 14.0, 0.7  # noise from which on a picture is smoothed, by so many pixels
 LEAST_PIXELS = 5  # of a thing, at 32 px
 MISFIT = 0.3  # share of a thing's square cover that its best template may leave unexplained
 SURE = 0.85  # of `fit`, from which on a picture is not looked at again, smaller
@@ -155,7 +155,7 @@ def _front(canvas: np.ndarray, behind: Backdrop) -> np.ndarray:
     """Return the pixels that are not background; of a noisy picture, after smoothing it."""
     from scipy import ndimage
 
-    if behind.noise * NOISES > CONTRAST:
+    if behind.noise > NOISY:
         behind = find_backdrop(ndimage.gaussian_filter(canvas, (SMOOTH, SMOOTH, 0)))
     front: np.ndarray = behind.distance > max(CONTRAST, NOISES * behind.noise)
     return front
