@@ -60,7 +60,7 @@ class Sample:
             np.flatnonzero(ranks <= np.uint64(self.drawn[-1].rank)) if len(self.drawn) == self.size else np.arange(len(ranks))
         )
         if len(places) > self.size:
-            places = places[np.argsort(ranks[places], kind="stable")[: 2 * self.size]]
+            places = places[ranks[places] <= np.partition(ranks[places], self.size - 1)[self.size - 1]]
         texts, keys = part.texts.take(places).to_pylist(), part.keys.take(places).to_pylist()
         originals = [None] * len(places) if part.originals is None else part.originals.take(places).to_pylist()
         cut = [False] * len(places) if part.cut is None else part.cut[places].tolist()
