@@ -70,9 +70,10 @@ T2I_EXAMPLES = """examples:
   recap-eval t2i --images images/a --reference coco2014/val --frame crop:256 --save-stats val256.npz
   recap-eval t2i --model ORG/PIPELINE --prompts recap-coco-30k --column recap --images images/a --scheduler ddpm \\
       --steps 250 --guidance-scale 10 --height 256 --width 256 --reference coco-val --metrics fid,clip,recap-clip
+  recap-eval t2i --images images/a --metrics judge --max-cost 5                            rated by a vision LLM
   recap-eval compare dit-p0/scenes-recap dit-p0.5/scenes-recap                             paired on the same prompts
 
-Metrics: fid, kid, fd-dinov2, cmmd, prdc to a reference; clip, recap-clip to the prompts; any model or extractor by
+Metrics: fid, kid, fd-dinov2, cmmd, prdc to a reference; clip, recap-clip, judge to the prompts; any model or extractor by
 clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR (inception, dinov2, clip:MODEL). See docs/protocols.md."""
 
 STUDY_EXAMPLES = """examples:
@@ -101,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_study(commands)
     _add_generate(commands)
     _add_t2i(commands)
+    _add_judge(commands)
     return parser
 
 
@@ -216,6 +218,7 @@ def _add_generate(commands: Any) -> None:
 
 def _add_t2i(commands: Any) -> None:
     from recap_eval.generate.options import add_prompts, add_running, add_sampling
+    from recap_eval.judge.options import add_judge
 
     t2i = add_command(commands, "t2i", "measure generated images: distances to real ones, scores against prompts", T2I_EXAMPLES)
     t2i.add_argument("--images", type=as_path, metavar="DIR", help="folder of images; with --model, where they are made")
@@ -244,7 +247,14 @@ def _add_t2i(commands: Any) -> None:
     add_prompts(t2i, required=False)
     add_sampling(t2i)
     add_running(t2i)
+    add_judge(t2i)
     t2i.set_defaults(run=run_t2i)
+
+
+def _add_judge(commands: Any) -> None:
+    from recap_eval.judge.command import add_commands
+
+    add_commands(commands, run_judge)
 
 
 def run_t2i(args: argparse.Namespace) -> int:
@@ -252,6 +262,13 @@ def run_t2i(args: argparse.Namespace) -> int:
     from recap_eval.commands.t2i import evaluate_images
 
     return evaluate_images(args)
+
+
+def run_judge(args: argparse.Namespace) -> int:
+    """Run a judge on its own."""
+    from recap_eval.commands.judge import run_judge as run
+
+    return run(args)
 
 
 def run_generate(args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,13 @@ from recap_eval.results import Result, identity, new_record, result_path, scale_
 from recap_eval.runner import Options, Outcome, known_result, make_embedder, measure_each
 from recap_eval.tasks.base import Scores
 from recap_eval.tasks.generation import Features, Real, SetMetric, clip_scores
+from recap_eval.tasks.judged import METRICS
 
 if TYPE_CHECKING:
     import numpy as np
 
     from recap_eval.extractors.base import Extraction, Extractor
+    from recap_eval.judge.rating import Config
 
 
 Found = tuple[list[str], "np.ndarray", dict[str, str]]  # keys, features, what is wrong with the images left out
@@ -95,10 +97,14 @@ class Bench:
         reference: What the distances are to; None if there is none.
         how: How extractors are built and run.
         options: Where results and features go, and how errors are met.
+        jury: The judge at work, and how many images it sees; None if there is none.
     """
 
-    def __init__(self, images: ImageSet, reference: Reference | None, how: Extraction, options: Options) -> None:
-        self.images, self.reference, self.how, self.options = images, reference, how, options
+    def __init__(
+        self, images: ImageSet, reference: Reference | None, how: Extraction, options: Options,
+        jury: tuple[Config, int | None] | None = None,
+    ) -> None:  # fmt: skip
+        self.images, self.reference, self.how, self.options, self.jury = images, reference, how, options, jury
         cache = options.cache
         self._digests = Digests(None if cache is None else cache / MEMORY, options.progress)
         self._extractors: dict[str, Extractor] = {}
@@ -126,6 +132,8 @@ class Bench:
 
     def measure(self, metric: SetMetric) -> tuple[Result, bool]:
         """Return a metric's result, and whether it was made now."""
+        if metric.judged:
+            return self._by_judge(metric)
         if metric.scorer:
             return self._against_prompts(metric)
         return self._against_reference(metric)
@@ -133,8 +141,7 @@ class Bench:
     def _against_prompts(self, metric: SetMetric) -> tuple[Result, bool]:
         from recap_eval.models.loading import load
 
-        if any(not image.prompt for image in self.images.images):
-            raise DataError("Nothing tells the prompts of these images.", "Give a list of files and prompts: --list FILE")
+        self._demand_prompts()
         model = load(metric.scorer, Loading(self.how.precision, self.how.device))
         scorer = {"scorer": model.id.name, "scorer.revision": model.id.revision} | _flat("scorer", model.id.protocol)
         settings = scorer | {"n": len(self.items)}
@@ -143,6 +150,23 @@ class Bench:
         return self._written(
             metric, settings, lambda: (clip_scores(embedder, self.items, prompts, owners), embedder.bad)
         )  # fmt: skip
+
+    def _demand_prompts(self) -> None:
+        if any(not image.prompt for image in self.images.images):
+            raise DataError("Nothing tells the prompts of these images.", "Give a list of files and prompts: --list FILE")
+
+    def _by_judge(self, metric: SetMetric) -> tuple[Result, bool]:
+        from recap_eval.judge.questions import Item, sampled
+        from recap_eval.tasks.judged import judge_scores
+
+        assert self.jury is not None
+        self._demand_prompts()
+        config, n = self.jury
+        chosen = sampled([item.key for item in self.items], n)
+        items = [Item.of(self.items[i].key, self.items[i], self.images.images[i].prompt) for i in chosen]
+        settings = _flat("judge", config.judge.settings()) | {"repeats": config.repeats, "n": len(items)}
+        given = replace(metric, metrics=(METRICS[config.judge.template.parser],))
+        return self._written(given, settings, lambda: judge_scores(items, config, self._prompt_of))
 
     def _against_reference(self, metric: SetMetric) -> tuple[Result, bool]:
         if self.reference is None:
@@ -231,7 +255,7 @@ class Bench:
         seconds = time.perf_counter() - start
         record = new_record(metric, self.model, self.source, settings, scores, bad)
         record["partial"] = record["partial"] or not self.images.is_whole
-        record["run"] = run_record(seconds) | {"images_per_second": round(len(self.items) / seconds, 1)}
+        record["run"] = run_record(seconds) | {"images_per_second": round(settings["n"] / seconds, 1)} | scores.facts
         return write_result(path, record, scores), True
 
 

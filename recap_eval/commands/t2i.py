@@ -24,6 +24,7 @@ def evaluate_images(args: argparse.Namespace) -> int:
     Returns:
         0, or 1 if anything failed.
     """
+    from recap_eval.judge.options import config_of, sample_of
     from recap_eval.runner import as_json
     from recap_eval.scoring import Bench, find_reference, measure_images, no_reference
     from recap_eval.tasks.generation import find_metrics
@@ -34,9 +35,10 @@ def evaluate_images(args: argparse.Namespace) -> int:
     if reference is None and (lacking := [metric for metric in metrics if metric.extractor]):
         raise no_reference(lacking[0])  # before anything is generated
     how, options = _extraction(args), _options(args)
+    jury = (config_of(args), sample_of(args)) if any(metric.judged for metric in metrics) else None
     images = _images(args)
     print(f"{images.folder}: {len(images.images):,} images, paired by {images.paired_by}", file=sys.stderr)
-    bench = Bench(images, reference, how, options)
+    bench = Bench(images, reference, how, options, jury)
     outcome = measure_images(bench, metrics)
     if args.save_stats:
         word = next((metric.extractor for metric in metrics if metric.extractor), "inception")

@@ -75,6 +75,8 @@ class Scores:
         chance: What guessing scores, by metric, where it depends on the data.
         corpus: Metrics of the whole that have no value per item, and so no standard error.
         warnings: What stands against reading the figures as they are, a sentence each.
+        unrated: Items that have no score though nothing is wrong with them: a judge's answer gave no figure.
+        facts: How the scores came about, for the result's `run`.
     """
 
     metrics: dict[str, ItemScores]
@@ -82,6 +84,8 @@ class Scores:
     chance: dict[str, float] = field(default_factory=dict)
     corpus: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    unrated: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Asked(Protocol):

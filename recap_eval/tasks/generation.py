@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from recap_eval.data.items import CaptionedImages, DataId, ImageItem
 from recap_eval.errors import DataError, unknown_name
 from recap_eval.tasks.base import ItemScores, Metric, Scores
+from recap_eval.tasks.judged import METRICS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 KIND = "t2i"
 CLIP, RECAP_CLIP = "ViT-B-32/openai", "hf-hub:UCSC-VLAA/ViT-L-16-HTxt-Recap-CLIP"  # the scorers of the paper, section 6
 CMMD_MODEL = "clip:ViT-L-14-336/openai"
-FORMS = "fid, kid, fd-dinov2, clip, recap-clip, cmmd, prdc; clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR"
+FORMS = "fid, kid, fd-dinov2, clip, recap-clip, judge, cmmd, prdc; clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class SetMetric:
         extractor: What makes the features; "" if it compares images with prompts.
         scorer: The model that compares images with prompts; "" otherwise.
         measure: From features to scores, for one that has an extractor.
+        judged: Whether a judge is asked about each image and its prompt.
         version: Raised whenever the same images would give another figure.
     """
 
@@ -76,6 +78,7 @@ class SetMetric:
     extractor: str = ""
     scorer: str = ""
     measure: Measure | None = None
+    judged: bool = False
     version: int = 1
     kind: str = KIND
 
@@ -167,6 +170,7 @@ TABLE = {
     "prdc": SetMetric("t2i-prdc", PRDC, "inception", measure=neighbours),
     "clip": SetMetric("t2i-clip", CLIP_SCORE, scorer=CLIP),
     "recap-clip": SetMetric("t2i-recap-clip", CLIP_SCORE, scorer=RECAP_CLIP),
+    "judge": SetMetric("t2i-judge", (METRICS["rating"],), judged=True),
 }
 
 
