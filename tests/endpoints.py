@@ -30,8 +30,9 @@ def caption_of(body):
 
 
 class Endpoint:
-    """A server. `say(body)` returns the text of an answer, or a whole completion; `faults(n, body)` a fault of the n-th request.
+    """A server.
 
+    `say(body)` returns the text of an answer, or a whole completion; `faults(n, body)` the fault of the n-th request, or None.
     A fault is a status, (status, headers), (status, headers, JSON), "cut", "garbage", "hang", "reset" or seconds to wait first.
     """
 

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from recap_eval.endpoint.address import Address
 from recap_eval.endpoint.client import WHOLE
@@ -14,8 +14,8 @@ from recap_eval.endpoint.failures import EndpointDown, EndpointFailure, clean
 from recap_eval.endpoint.reply import Reply, reply_of
 
 MOST_BYTES, MOST_REQUESTS = 200_000_000, 50_000  # of one file
-PATH = "/v1/chat/completions"
-WINDOW = "24h"
+PATH: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+WINDOW: Literal["24h"] = "24h"
 FINAL = ("completed", "failed", "expired", "cancelled")
 TRIES = 4  # of a call; the library waits in between
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 
 from recap_eval.console import warn
@@ -33,41 +33,56 @@ async def drive(
         UserError: What ended the run.
         KeyboardInterrupt: Ctrl-C.
     """
-    waiting, errors, interrupts = iter(jobs), [], []
-
-    async def worker() -> None:
-        for job in waiting:
-            if stopping.is_set():
-                return
-            try:
-                await work(job)
-            except UserError as error:
-                errors.append(error)
-                stopping.set()
-
-    tasks = [asyncio.create_task(worker()) for _ in range(concurrency)]
-
-    def interrupt() -> None:
-        interrupts.append(True)
-        stopping.set()
-        if len(interrupts) > 1:
-            for task in tasks:
-                task.cancel()
-        else:
-            tell("stopping when the questions under way are answered; Ctrl-C again drops them")
-
-    restore = _on_interrupt(interrupt)
+    waiting = iter(jobs)
+    errors: list[BaseException] = []
+    tasks = [asyncio.create_task(_work_off(waiting, work, stopping, errors)) for _ in range(concurrency)]
+    interrupts = Interrupts(tasks, stopping, tell)
+    restore = _on_interrupt(interrupts.come)
     try:
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         restore()
-        for task in tasks:
-            task.cancel()
-    if interrupts:
+    if interrupts.count:
         raise KeyboardInterrupt
     for outcome in [*errors, *outcomes]:
-        if isinstance(outcome, BaseException):
+        if outcome is not None:
             raise outcome
+
+
+async def _work_off(
+    waiting: Iterator[J], work: Callable[[J], Awaitable[None]], stopping: asyncio.Event, errors: list[BaseException]
+) -> None:
+    for job in waiting:
+        if stopping.is_set():
+            return
+        try:
+            await work(job)
+        except UserError as error:
+            errors.append(error)
+            stopping.set()
+
+
+class Interrupts:
+    """Ctrl-C: the first lets the jobs under way end, the second drops them.
+
+    Args:
+        tasks: The jobs' tasks.
+        stopping: Set at the first.
+        tell: Says what happens.
+    """
+
+    def __init__(self, tasks: list[asyncio.Task[None]], stopping: asyncio.Event, tell: Callable[[str], None]) -> None:
+        self._tasks, self._stopping, self._tell, self.count = tasks, stopping, tell, 0
+
+    def come(self) -> None:
+        """Take one."""
+        self.count += 1
+        self._stopping.set()
+        if self.count == 1:
+            self._tell("stopping when the questions under way are answered; Ctrl-C again drops them")
+            return
+        for task in self._tasks:
+            task.cancel()
 
 
 def _on_interrupt(act: Callable[[], None]) -> Callable[[], object]:

@@ -139,7 +139,8 @@ def read_claims(answer: str, claims: int) -> float:
     lines = [CLAIM.fullmatch(line) for line in answer.strip(DRESS).splitlines() if line.strip()]
     if [found and int(found[1]) for found in lines] != list(range(1, claims + 1)):
         raise ValueError(f"it is not {claims} lines of yes or no, numbered from 1")
-    return sum(found[2].lower() == "yes" for found in lines if found) / claims
+    agreed: int = sum(found[2].lower() == "yes" for found in lines if found)
+    return agreed / claims
 
 
 PARSERS = {
