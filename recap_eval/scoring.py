@@ -277,6 +277,10 @@ def line(metric: SetMetric, result: Result, fresh: bool) -> str:
         told.append(f"at infinite N {extra['fd_infinity']:.4g}{se}")
     if extra.get("truncated_share"):
         told.append(f"{extra['truncated_share']:.1%} of the prompts cut")
+    if extra.get("unparsable") or extra.get("refused"):
+        told.append(f"{extra['unparsable']:,} unparsable, {extra['refused']:,} refused")
+    if "cost_usd" in extra:
+        told.append(f"${extra['cost_usd']:,.2f}")
     note = f"{record['run']['seconds']:.1f} s" if fresh else "measured before, not measured again"
     part = ", PARTIAL" if result.partial else ""
     warnings = "".join(f"\n    warning: {sentence}" for sentence in record.get("warnings", []))

@@ -43,7 +43,6 @@ def estimate_cost(args: argparse.Namespace) -> int:
 def check_judge(args: argparse.Namespace) -> int:
     """Ask a judge and say how good it is; the result is written beside those of models."""
     from recap_eval.judge.check import check, figures_of, sentences
-    from recap_eval.judge.rating import estimate
     from recap_eval.judging import write_check
 
     config = config_of(args)
@@ -51,7 +50,6 @@ def check_judge(args: argparse.Namespace) -> int:
     items = _items(args, config)
     if truth is not None and not truth.keys() & {item.key for item in items}:
         raise DataError(f"{args.truth} and the images have no id in common.", f"The images' ids are such as {items[0].key}.")
-    print(estimate(items, config).line(config.judge.model), file=sys.stderr)
     start = time.perf_counter()
     finding = check(items, config, truth)
     path = write_check(args.out, config, args.images.resolve().name, finding, time.perf_counter() - start).path

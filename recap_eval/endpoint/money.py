@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from recap_eval.errors import UserError
+from recap_eval.errors import DataError, UserError
 
 FILE = Path(__file__).with_name("prices.toml")
 MILLION = 1_000_000
@@ -105,10 +105,8 @@ def text_tokens(text: str) -> int:
     return WRAPPING + math.ceil(len(text.encode("utf-8", "replace")) / BYTES_A_TOKEN)
 
 
-class BudgetReached(UserError):
+class BudgetReached(DataError):
     """The next question might cost more than is left: the run stops, and what was answered is kept."""
-
-    exit_code = 1
 
 
 @dataclass

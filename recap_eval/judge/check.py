@@ -22,6 +22,7 @@ class Finding:
         correlations: Rank correlation with the truth, by name.
         bias: Bias for a place, of a pairwise template.
         ratings_swapped: What it says of the pairs in the other order.
+        matched: Items that have a figure and a truth.
         unmatched: Items that the truth does not know.
     """
 
@@ -30,6 +31,7 @@ class Finding:
     correlations: dict[str, Correlation] = field(default_factory=dict)
     bias: PlaceBias | None = None
     ratings_swapped: Ratings | None = None
+    matched: int = 0
     unmatched: int = 0
 
 
@@ -48,8 +50,8 @@ def check(items: Sequence[Item], config: Config, truth: dict[str, float] | None 
         return _check_pairs(items, config, truth)
     ratings = judge_items(items, config)
     named = dict(zip([item.key for item in ratings.items], ratings.values, strict=True))
-    found, unmatched = _correlations(named, truth)
-    return Finding(ratings, repeats_agree(_rows(ratings)), found, unmatched=unmatched)
+    finding = Finding(ratings, repeats_agree(_rows(ratings)))
+    return finding if truth is None else _held_against(finding, named, truth)
 
 
 def _check_pairs(items: Sequence[Item], config: Config, truth: dict[str, float] | None) -> Finding:
@@ -61,21 +63,19 @@ def _check_pairs(items: Sequence[Item], config: Config, truth: dict[str, float] 
     ]  # fmt: skip
     bias = place_bias([value for _, value, _ in pairs], [other for _, _, other in pairs])
     named = {key: None if value is None or other is None else (value + 1 - other) / 2 for key, value, other in pairs}
-    found, unmatched = _correlations(named, truth)
-    return Finding(ratings, repeats_agree(_rows(ratings)), found, bias, swapped, unmatched)
+    finding = Finding(ratings, repeats_agree(_rows(ratings)), bias=bias, ratings_swapped=swapped)
+    return finding if truth is None else _held_against(finding, named, truth)
 
 
 def _rows(ratings: Ratings) -> list[list[float | None]]:
     return [[one.value for one in row] for row in ratings.verdicts]
 
 
-def _correlations(figures: dict[str, float | None], truth: dict[str, float] | None) -> tuple[dict[str, Correlation], int]:
-    if truth is None:
-        return {}, 0
+def _held_against(finding: Finding, figures: dict[str, float | None], truth: dict[str, float]) -> Finding:
     both = [(value, truth[key]) for key, value in figures.items() if value is not None and key in truth]
     found = {kind: correlate(kind, [a for a, _ in both], [b for _, b in both]) for kind in ("spearman", "kendall")}
-    unmatched = sum(key not in truth for key in figures)
-    return {kind: one for kind, one in found.items() if one is not None}, unmatched
+    known = {kind: one for kind, one in found.items() if one is not None}
+    return replace(finding, correlations=known, matched=len(both), unmatched=sum(key not in truth for key in figures))
 
 
 def figures_of(finding: Finding) -> dict[str, float]:
@@ -102,6 +102,8 @@ def sentences(finding: Finding) -> list[str]:
     for kind, one in finding.correlations.items():
         interval = "" if one.low is None else f" [{one.low:.3f}, {one.high:.3f}]"
         told.append(f"truth: {kind} {one.value:.3f}{interval} over {one.n:,} items")
+    if finding.matched and not finding.correlations:
+        told.append(f"truth: {finding.matched:,} items have both, and one side is constant: no correlation")
     if finding.unmatched:
         told.append(f"truth: {finding.unmatched:,} items are not in it")
     if finding.bias is not None:

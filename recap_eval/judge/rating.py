@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recap_eval.console import note
 from recap_eval.data.digests import Digests
 from recap_eval.endpoint.money import Budget, Price, batch_share, find_price
 from recap_eval.errors import DataError
@@ -142,6 +143,9 @@ def judge_items(items: Sequence[Item], config: Config) -> Ratings:
     rows = questions_of(items, config.judge, config.repeats, Digests(config.digests, config.setup.progress))
     flat = [question for row in rows for question in row]
     with Answers(config.cache) as answers:
+        before = _estimate(flat, answers, config, budget)
+        if before.questions and config.setup.progress:
+            note(f"  judge: {before.line(config.judge.model)}")
         asked = ask_all(flat, config.setup, answers, budget)
         found = answers.get([question.key for question in flat])
     kept = [row for row in rows if row[0].item.image.where not in asked.bad]
@@ -216,15 +220,16 @@ def estimate(items: Sequence[Item], config: Config) -> Estimate:
         DataError: An image is unreadable, and bad ones are not to be left out; or the answers are.
         UserError: A limit on money without a price.
     """
-    budget = config.budget()
     rows = questions_of(items, config.judge, config.repeats, Digests(config.digests, config.setup.progress))
-    distinct = {question.key: question for row in rows for question in row}
     with Answers(config.cache) as answers:
-        known = answers.get(list(distinct))
+        return _estimate([question for row in rows for question in row], answers, config, config.budget())
+
+
+def _estimate(questions: list[Question], answers: Answers, config: Config, budget: Budget) -> Estimate:
+    distinct = {question.key: question for question in questions}
+    known = answers.get(list(distinct))
     todo = [question for key, question in distinct.items() if key not in known]
-    tokens = _tokens(todo, config.setup.skip_bad)
-    most = len(todo) * config.judge.most
-    price = budget.price
+    tokens, most, price = _tokens(todo, config.setup.skip_bad), len(todo) * config.judge.most, budget.price
     cost = None if price is None else price.of(tokens, most)
     return Estimate(len(todo), len(known), tokens, most, cost, "unknown" if price is None else price.source)
 
