@@ -21,7 +21,7 @@ PAPER = "paper"
 FIELD = re.compile(r"\{(caption|caption_a|caption_b|claims)(:plain)?\}")
 FORMS = {("caption",): 1, ("caption_a", "caption_b"): 2, ("claims",): 1}  # fields of a template, and how many texts it takes
 MAX_TOKENS = 64
-SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
+SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[.!?][\"')\]])\s+")
 HEAD_END = "\n---\n"
 
 
