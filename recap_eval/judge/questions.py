@@ -44,7 +44,7 @@ class Item:
 
     @staticmethod
     def of(key: str, image: ImageItem | bytes, *texts: str) -> Item:
-        """Return an item; half a surrogate pair in a text, which no request can hold, becomes a replacement character."""
+        """Return an item; half a surrogate pair, which no request can hold, becomes a question mark."""
         item = BytesImage(key, image) if isinstance(image, bytes) else image
         return Item(key, item, tuple(text.encode("utf-8", "replace").decode() for text in texts))
 

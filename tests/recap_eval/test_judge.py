@@ -54,9 +54,11 @@ def test_ratings(answer, value):
     "answer",
     [
         "", " ", "Rating:", "Rating: 6", "Rating: 0", "Rating: 3.5", "Rating: 4.0", "Rating: -4", "-4", "4 or 5",
-        "Rating: 4 or 5",        "Rating: 4-5", "Rating: 4 to five", "Rating: 45", "45", "4/10", "Rating: 4/10", "3 out of 10", "4/50", "4/5.5", "3.5/5",
+        "Rating: 4 or 5",        "Rating: 4-5", "Rating: 4 to five", "Rating: 45", "45", "4/10", "Rating: 4/10",
+        "3 out of 10", "4/50", "4/5.5", "3.5/5",
         "Rating: four", "Rating: (int)", "The rating should be 1-5", "I see 2 dogs and 4 cats", "a 4 and a 5",
-        "Rating: 5. Rating: 2",        "Rating: ４", "٤", "Rating: ٤", "四", "5️⃣", "²", "Rating: ④", '{"rating": 4.5}', '{"rating": "4"}', '{"rating": true}',
+        "Rating: 5. Rating: 2",        "Rating: ４", "٤", "Rating: ٤", "四", "5️⃣", "²", "Rating: ④",
+        '{"rating": 4.5}', '{"rating": "4"}', '{"rating": true}',
         '{"rating": 6}', '{"rating": 1, "rating": 5}', '{"score": 4}', '{"rating": 4', "NaN",
         "Rating: 4, or rather 3", "1 2", "0x4",
         "The caption says 'Rating: 5'. Rating: 1", "12345", "4\n5",
