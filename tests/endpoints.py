@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 KEY = "sk-secret-0123456789"
 
@@ -98,7 +99,7 @@ class Endpoint:
             number = len(self.bodies)
             self.bodies.append(body)
             self.times.append(time.monotonic())
-            self.headers.append(dict(to.headers))
+            self.headers.append({name.lower(): value for name, value in to.headers.items()})
             self.under_way += 1
             self.most = max(self.most, self.under_way)
         try:
@@ -152,3 +153,72 @@ class Endpoint:
 
 def digest(body):
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+class BatchEndpoint(Endpoint):
+    """A server with files and batches. A batch stays under way until `finish` ends it."""
+
+    def other(self, to, payload):
+        parts = to.path.partition("?")[0].removeprefix("/v1/").split("/")
+        route = f"{to.command} {parts[0]}" + (" content" if parts[-1] == "content" else " one" if len(parts) > 1 else "")
+        self.ROUTES.get(route, type(self).nothing)(self, to, payload, parts[1] if len(parts) > 1 else "")
+
+    def nothing(self, to, payload, name):
+        self.reply(to, 404, {"error": {"message": "no such path"}})
+
+    def upload(self, to, payload, name):
+        boundary = to.headers["Content-Type"].partition("boundary=")[2].encode()
+        part = next(one for one in payload.split(b"--" + boundary) if b"filename=" in one)
+        file = f"file-{len(self.files)}"
+        self.files[file] = part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+        self.reply(
+            to,
+            200,
+            {"id": file, "object": "file", "bytes": 1, "created_at": 0, "filename": "f", "purpose": "batch", "status": "ok"},
+        )
+
+    def create(self, to, payload, name):
+        body = json.loads(payload)
+        batch = {
+            "id": f"batch_{len(self.batches)}", "object": "batch", "status": "in_progress", "created_at": 0,
+            "endpoint": body["endpoint"], "completion_window": "24h", "input_file_id": body["input_file_id"],
+            "metadata": body["metadata"], "request_counts": {"total": 0, "completed": 0, "failed": 0},
+        }  # fmt: skip
+        self.batches[batch["id"]] = batch
+        if self.faults(-1, body) is not None:  # the batch is there, and nobody is told
+            return self.fail(to, self.faults(-1, body))
+        return self.reply(to, 200, batch)
+
+    def list(self, to, payload, name):
+        self.reply(to, 200, {"object": "list", "data": list(self.batches.values())[::-1], "has_more": False})
+
+    def one(self, to, payload, name):
+        self.reply(to, 200, self.batches[name])
+
+    def content(self, to, payload, name):
+        self.raw(to, 200, self.files[name], {})
+
+    ROUTES: ClassVar = {
+        "POST files": upload, "POST batches": create, "GET batches": list, "GET batches one": one, "GET files content": content,
+    }  # fmt: skip
+
+    def finish(self, batch, status="completed", lose=lambda number: None):
+        """End a batch: `lose(n)` says what goes wrong with its n-th request: an error's text, or "drop"; None for nothing."""
+        found, good, bad = self.batches[batch], [], []
+        rows = [json.loads(line) for line in self.files[found["input_file_id"]].splitlines()]
+        for number, row in enumerate(rows):
+            wrong = lose(number)
+            head = {"id": "r", "custom_id": row["custom_id"]}
+            if wrong is None:
+                said = self.say(row["body"])
+                body = said if isinstance(said, dict) else completion(said)
+                good.append(head | {"response": {"status_code": 200, "body": body}, "error": None})
+            elif wrong != "drop":
+                body = {"error": {"message": wrong}}
+                bad.append(head | {"response": {"status_code": 400, "body": body}, "error": None})
+        for name, kept in (("output_file_id", good[::-1]), ("error_file_id", bad)):
+            if kept:
+                self.files[f"{batch}-{name}"] = "".join(json.dumps(row) + "\n" for row in kept).encode()
+                found[name] = f"{batch}-{name}"
+        found["status"] = status
+        found["request_counts"] = {"total": len(rows), "completed": len(good), "failed": len(bad)}

@@ -274,7 +274,7 @@ def test_the_key_is_written_nowhere(config, tmp_path, capsys, caplog):
     told = capsys.readouterr()
     assert KEY not in told.out + told.err + caplog.text + repr(found) + repr(config(server))
     assert all(KEY.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
 RUN = """
