@@ -2,11 +2,14 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import pytest
 from endpoints import KEY, BatchEndpoint, Endpoint, caption_of
 from PIL import Image
 from support import assert_two_line_error, recap
+
+from recap_eval.cli import main
 
 pytestmark = pytest.mark.serial
 N = 12
@@ -149,9 +152,10 @@ def test_batches_from_the_command_line(place):
         (["--api-key-env", "NO_KEY_HERE"], 2, ["NO_KEY_HERE is empty"]),
     ],
 )
-def test_wrong_words(place, words, code, fragments):
+def test_wrong_words(place, words, code, fragments, monkeypatch, capsys):
+    monkeypatch.chdir(place)
     given = ["--images", "a", "--list", "list.csv", "--metrics", "judge", "--base-url", "http://127.0.0.1:9/v1"]
-    done = recap("recap-eval", "t2i", *given, "--judge-model", "m", *words, cwd=place)
+    done = SimpleNamespace(returncode=main(["t2i", *given, "--judge-model", "m", *words]), stderr=capsys.readouterr().err)
     assert_two_line_error(done, code, *fragments)
     assert "pw@" not in done.stderr
 
