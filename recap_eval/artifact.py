@@ -16,6 +16,15 @@ NAME = "artifact.json"
 STATE = "checkpoint.pt"  # of a run that can go on
 SCHEMA_VERSION = 1
 KINDS = ("captions", "clip", "diffusion", "captioner", "images")
+RUN_FACTS = (  # of `made`: what runs of one sweep have in common
+    "recipe",
+    "recipe_digest",
+    "samples_seen",
+    "train_data",
+    "precision",
+    "mix",
+    "sampled",
+)
 
 
 @dataclass(frozen=True)

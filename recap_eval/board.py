@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import tomllib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from recap_eval.errors import DataError, unknown_name
 from recap_eval.files import canonical_json
-from recap_eval.results import Result, disagreement
+from recap_eval.results import Result, disagreement, scale_of, unit_of
+from recap_eval.tasks.base import PERCENT, SHARE
 
+NAME = "data name"  # the field of a sentence on what was left out
 SHIPPED = Path(__file__).parent / "boards"
 
 
@@ -27,6 +29,10 @@ class Column:
         label: Header of the column.
         settings: Settings that a result must have to stand in it; without any, the commonest settings count.
         data: Fingerprint of the data, or the beginning of it, likewise.
+        data_name: Name of the data, likewise; two columns of one metric are told apart by it.
+        scale: By what its figures are multiplied; measured ones say it themselves.
+        unit: In what they are, likewise.
+        higher_is_better: Their direction, likewise.
     """
 
     task: str
@@ -35,6 +41,10 @@ class Column:
     label: str
     settings: dict[str, Any] = field(default_factory=dict)
     data: str = ""
+    data_name: str = ""
+    scale: float = PERCENT
+    unit: str = SHARE
+    higher_is_better: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class Board:
         axis_label: What the axis means, for plots.
         baseline: Place on the axis that differences are to.
         published: Published tables beside the measured rows, each "file:table"; see published.py.
+        measure: The command that fills it, where it is not made of its tasks.
     """
 
     name: str
@@ -60,6 +71,7 @@ class Board:
     axis_label: str = ""
     baseline: float = 1.0
     published: tuple[str, ...] = ()
+    measure: str = ""
 
 
 def board_files(leaderboards: Path) -> dict[str, Path]:
@@ -89,6 +101,26 @@ def load_board(name: str, leaderboards: Path) -> Board:
         raise DataError(f"{files[name]} is not a board ({error}).", "Model it on the shipped boards/clip.toml.") from error
 
 
+def asked(board: Board, number: int, results: list[Result]) -> list[Result]:
+    """Return the results that a column asks for: those of its task that have its metric, and belong to no column beside it.
+
+    A column pins its data by name where another one asks the same of other data.
+    """
+    column = board.columns[number]
+    rest = board.columns[:number] + board.columns[number + 1 :]
+    others = {other.data_name for other in rest if (other.task, other.metric) == (column.task, column.metric)}
+    fitting = [found for found in results if found.task == column.task and column.metric in found.record["metrics"]]
+    return [found for found in fitting if found.record["data"]["name"] not in others - {"", column.data_name}]
+
+
+def as_measured(column: Column, results: list[Result]) -> Column:
+    """Return a column with scale, unit and direction as its results have them."""
+    if not results:
+        return column
+    cell = results[0].record["metrics"][column.metric]
+    return replace(column, scale=scale_of(cell), unit=unit_of(cell), higher_is_better=bool(cell["higher_is_better"]))
+
+
 def comparable(results: list[Result], column: Column) -> tuple[list[Result], list[str]]:
     """Split results into those that answer a column's question in one way, and sentences on the others.
 
@@ -101,18 +133,22 @@ def comparable(results: list[Result], column: Column) -> tuple[list[Result], lis
     ways = Counter(canonical_json(found.protocol()) for found in fitting)
     common: dict[str, Any] = json.loads(max(ways, key=lambda way: (ways[way], way)))
     kept = [found for found in fitting if found.protocol() == common]
-    return kept, [_why_not(found, common) for found in results if found.protocol() != common]
+    named = {key: value for key, value in pins.items() if key == NAME}
+    paths = {found.path for found in kept}
+    return kept, [_why_not(found, common | named) for found in results if found.path not in paths]
 
 
 def _pins(column: Column) -> dict[str, Any]:
-    pins = {"task version": column.version, "partial": False}
+    pins: dict[str, Any] = {"task version": column.version, "partial": False}
     pins |= {f"settings.{key}": value for key, value in column.settings.items()}
-    return pins | ({"data": column.data} if column.data else {})
+    pins |= {"data": column.data} if column.data else {}
+    return pins | ({NAME: column.data_name} if column.data_name else {})
 
 
 def _off(result: Result, pins: dict[str, Any]) -> list[str]:
     """Return how a result differs from what is pinned; of the fingerprint the beginning is enough."""
-    ours = {key: value for key, value in result.protocol().items() if key in pins}
+    known = result.protocol() | {NAME: result.record["data"]["name"]}
+    ours = {key: value for key, value in known.items() if key in pins}
     if "data" in pins and ours["data"].startswith(pins["data"]):
         ours["data"] = pins["data"]
     return disagreement(ours, pins)

@@ -65,13 +65,17 @@ After Ctrl-C, a crash or a failure the same command goes on. An image depends on
 settings, not on order or number of parts. See docs/generation.md."""
 
 T2I_EXAMPLES = """examples:
+  recap-eval t2i --model runs/dit --suite paper --images images/dit --dry-run        every constant with its source
+  recap-eval t2i --model runs/dit --suite paper --images images/dit                  the paper's row; or --shard 1/4, torchrun
+  recap-eval t2i --model runs/dit --suite scenes --scorer runs/p0.5 --images images/dit --data data
   recap-eval t2i --images images/dit-recap --reference scenes --metrics fid,kid,clip:runs/p0.5 --data data
   recap-eval t2i --images samples --list samples.csv --metrics clip,recap-clip             CSV with file, prompt and id
   recap-eval t2i --images images/a --reference coco2014/val --frame crop:256 --save-stats val256.npz
-  recap-eval t2i --model ORG/PIPELINE --prompts recap-coco-30k --column recap --images images/a --scheduler ddpm \\
-      --steps 250 --guidance-scale 10 --height 256 --width 256 --reference coco-val --metrics fid,clip,recap-clip
+  recap-eval t2i --model ORG/PIPELINE --prompts coco-30k --images images/a --reference coco-val2014 --metrics fid,clip
   recap-eval t2i --images images/a --metrics judge --max-cost 5                            rated by a vision LLM
   recap-eval compare dit-p0/scenes-recap dit-p0.5/scenes-recap                             paired on the same prompts
+
+A suite's parts: each makes its share and ends; the one that ends last, or the same command without --shard, scores.
 
 Metrics: fid, kid, fd-dinov2, cmmd, prdc to a reference; clip, recap-clip, judge to the prompts; any model or extractor by
 clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR (inception, dinov2, clip:MODEL). See docs/protocols.md."""
@@ -103,10 +107,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_t2i(commands)
     _add_judge(commands)
+    _add_gallery(commands)
     return parser
 
 
 def _add_clip(commands: Any) -> None:
+    from recap_eval.commands.options import add_cache
+
     clip = add_command(commands, "clip", "measure CLIP models", CLIP_EXAMPLES)
     clip.add_argument(
         "--model", action="append", required=True, metavar="M", help="folder, NAME/PRETRAINED or hf-hub:ORG/NAME; repeatable"
@@ -127,10 +134,8 @@ def _add_clip(commands: Any) -> None:
     clip.add_argument("--limit", type=positive, metavar="N", help="first N images only: a partial result, never ranked")
     clip.add_argument("--skip-bad", action="store_true", help="count and leave out unreadable images instead of stopping")
     clip.add_argument("--force", action="store_true", help="measure again and replace what is there")
-    clip.add_argument("--cache", type=as_path, metavar="DIR", help="where embeddings are kept (default: $RECAP_CACHE)")
-    clip.add_argument("--no-cache", action="store_true", help="keep no embeddings, use none")
-    clip.add_argument("--cache-limit", type=float, default=20, metavar="GB", help="size of the cache (default 20)")
     clip.add_argument("--shard", metavar="I/N", help="embed part I of N only, into the cache (torchrun does it by itself)")
+    add_cache(clip)
     clip.set_defaults(run=run_clip)
 
 
@@ -217,38 +222,17 @@ def _add_generate(commands: Any) -> None:
 
 
 def _add_t2i(commands: Any) -> None:
-    from recap_eval.generate.options import add_prompts, add_running, add_sampling
-    from recap_eval.judge.options import add_judge
+    from recap_eval.commands.options import add_t2i
 
     t2i = add_command(commands, "t2i", "measure generated images: distances to real ones, scores against prompts", T2I_EXAMPLES)
-    t2i.add_argument("--images", type=as_path, metavar="DIR", help="folder of images; with --model, where they are made")
-    t2i.add_argument("--list", type=as_path, metavar="FILE", help="CSV or JSONL with file, prompt, id, for a folder of others")
-    t2i.add_argument("--model", metavar="M", help="generate first: a pipeline's folder, ORG/NAME, or MODULE:ATTR")
-    t2i.add_argument("--reference", metavar="R", help="folder of real images, statistics (.npz), or a data set by name")
-    t2i.add_argument("--metrics", default="clip", metavar="M,…", help="see below (default: clip)")
-    t2i.add_argument(
-        "--resize", default="clean", metavar="R", help="to the Inception: clean (default), tf1, legacy_pytorch, tm18"
-    )
-    t2i.add_argument(
-        "--frame", metavar="F", help="what of each image is taken first: crop:256, squash:256 (default: all, as it is)"
-    )
-    t2i.add_argument(
-        "--inception-weights", type=as_path, metavar="FILE", help="the FID Inception's (default: in the data root)"
-    )
-    t2i.add_argument("--feature-precision", default="fp32", choices=("fp32", "bf16"), help="of extractors and scorers")
-    t2i.add_argument("--feature-batch", type=positive, metavar="N", help="images a forward pass of extractors and scorers")
-    t2i.add_argument("--save-stats", type=as_path, metavar="FILE", help="keep the reference's mean and covariance (.npz)")
-    t2i.add_argument("--out", type=as_path, default=Path("leaderboards"), metavar="DIR", help="where results go")
-    t2i.add_argument("--skip-bad", action="store_true", help="count and leave out missing, changed or unreadable images")
-    t2i.add_argument("--force", action="store_true", help="measure again and replace what is there")
-    t2i.add_argument("--cache", type=as_path, metavar="DIR", help="where features are kept (default: $RECAP_CACHE)")
-    t2i.add_argument("--no-cache", action="store_true", help="keep no features, use none")
-    t2i.add_argument("--cache-limit", type=float, default=20, metavar="GB", help="size of the cache (default 20)")
-    add_prompts(t2i, required=False)
-    add_sampling(t2i)
-    add_running(t2i)
-    add_judge(t2i)
+    add_t2i(t2i)
     t2i.set_defaults(run=run_t2i)
+
+
+def _add_gallery(commands: Any) -> None:
+    from recap_eval.commands.gallery import EXAMPLES, add_gallery
+
+    add_gallery(add_command(commands, "gallery", "show generated images: prompts by models, best and worst", EXAMPLES))
 
 
 def _add_judge(commands: Any) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from recap_eval.artifact import RUN_FACTS
 from recap_eval.errors import DataError, unknown_name
 from recap_eval.files import canonical_json
 from recap_eval.metrics.macro import PLAIN
-from recap_eval.results import RUN_FACTS, Result, brief, disagreement, estimate_of, scale_of
+from recap_eval.results import Result, brief, disagreement, estimate_of, scale_of
 from recap_eval.stats import ALPHA, Estimate, holm, paired_items
 from recap_eval.subjects import Subject
 from recap_eval.tasks.base import ItemScores

@@ -6,7 +6,8 @@ shares them between runs (store.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -196,8 +197,37 @@ class Embedder:
         lengths = self.lengths(texts)
         return {"truncated_share": sum(length > self.model.context_length for length in lengths) / max(1, len(lengths))}
 
+    def read(self, texts: Sequence[str]) -> dict[int, int]:
+        """Return by place of each text that the model cuts how many of its characters it reads, in whole words."""
+        limit = self.model.context_length
+        if not limit:
+            return {}
+        cut = [place for place, length in enumerate(self.lengths(texts)) if length > limit]
+        return dict(zip(cut, read_characters([texts[place] for place in cut], self.model.lengths, limit), strict=True))
+
     def _bar(self, total: int, what: str) -> Any:
         return progress_bar(total, f"  {what}", "it", disable=not self.progress or total == 0)
+
+
+def read_characters(texts: Sequence[str], lengths: Callable[[list[str]], list[int]], limit: int) -> list[int]:
+    """Return how many characters of each text fit into a context, in whole words: by bisection, all texts at once.
+
+    Args:
+        texts: (N) texts.
+        lengths: Tells how many tokens each of some texts has, special ones included.
+        limit: Tokens that a context holds.
+    """
+    ends = [[0, *(word.end() for word in re.finditer(r"\S+", text))] for text in texts]
+    fits, open_ = [0] * len(texts), [len(own) - 1 for own in ends]  # words that fit, words that may
+    while todo := [i for i in range(len(texts)) if fits[i] < open_[i]]:
+        middle = {i: (fits[i] + open_[i] + 1) // 2 for i in todo}
+        found = lengths([texts[i][: ends[i][middle[i]]] for i in todo])
+        for i, length in zip(todo, found, strict=True):
+            if length <= limit:
+                fits[i] = middle[i]
+            else:
+                open_[i] = middle[i] - 1
+    return [own[fit] for own, fit in zip(ends, fits, strict=True)]
 
 
 def _unit(features: torch.Tensor, name: str) -> torch.Tensor:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from recap_eval.board import Board, comparable, load_board
+from recap_eval.artifact import RUN_FACTS
+from recap_eval.board import Board, as_measured, asked, comparable, load_board
 from recap_eval.published import PublishedTable, load_published
-from recap_eval.results import RUN_FACTS, Result, estimate_of, read_results
+from recap_eval.results import Result, estimate_of, read_results
 from recap_eval.stats import ALPHA, BestPlace, Estimate, best_place, holm, mean_over_seeds, paired_items
 
 
@@ -120,10 +121,11 @@ def build_table(name: str, leaderboards: Path) -> Table:
     by_column: dict[int, list[Result]] = {}
     left_out: list[str] = []
     for number, column in enumerate(board.columns):
-        fitting = [found for found in results if found.task == column.task and column.metric in found.record["metrics"]]
-        alike, odd = comparable(fitting, column)
+        alike, odd = comparable(asked(board, number, results), column)
         by_column[number], repeated = _one_a_seed(alike, board.axis)
         left_out += [sentence for sentence in odd + repeated if sentence not in left_out]
+    columns = tuple(as_measured(column, by_column[number]) for number, column in enumerate(board.columns))
+    board = replace(board, columns=columns)
     sources = {number: found[0].record["data"] for number, found in by_column.items() if found}
     sweeps, others = _rows(board, by_column)
     published = tuple(load_published(reference, leaderboards) for reference in board.published)
@@ -136,7 +138,7 @@ def _one_a_seed(results: list[Result], axis: str) -> tuple[list[Result], list[st
     sentences = []
     for found in results:
         sweep = _sweep_key(found.meta, axis)
-        who = (found.model, found.record["model"]["revision"]) if sweep is None else (*sweep, found.meta[axis], _seed(found))
+        who = found.maker if sweep is None else (*sweep, found.meta[axis], _seed(found))
         if first.setdefault(who, found) is not found:
             sentences.append(f"{found.model} on {found.task}: {first[who].path.parent.name} is of the same run and seed")
     return list(first.values()), sentences
@@ -158,11 +160,23 @@ def _rows(board: Board, by_column: dict[int, list[Result]]) -> tuple[tuple[Sweep
         for found in results:
             key = _sweep_key(found.meta, board.axis)
             if key is None:
-                single[found.model, str(found.record["model"]["revision"])][number].append(found)
+                single[found.maker][number].append(found)
             else:
                 groups[key][float(found.meta[board.axis])][number].append(found)
     sweeps = tuple(_sweep(board, key, groups[key]) for key in sorted(groups))
-    return sweeps, tuple(_row(board, name, None, cells) for (name, _), cells in sorted(single.items()))
+    labels = _labels(list(single))
+    return sweeps, tuple(_row(board, labels[who], None, cells) for who, cells in sorted(single.items()))
+
+
+def _labels(makers: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return what models are called: by name, with the revision where the name alone is not clear."""
+    names = [name for name, _ in makers]
+    return {(name, told): name if names.count(name) == 1 else f"{name} ({_short(told)})" for name, told in makers}
+
+
+def _short(revision: str) -> str:
+    digest, *sampling = revision.split(", ")
+    return ", ".join([digest[:12], *sampling])
 
 
 def _seed(result: Result) -> int:
@@ -183,7 +197,9 @@ def _row(board: Board, label: str, axis: float | None, columns: dict[int, list[R
 
 
 def _items(results: tuple[Result, ...], board: Board, number: int) -> int:
-    return int(results[0].record["metrics"][board.columns[number].metric]["n"])
+    """Return how many items were measured; of a figure of the whole, how many it was made of."""
+    n = int(results[0].record["metrics"][board.columns[number].metric]["n"])
+    return n or int(results[0].record["settings"].get("n", 0))
 
 
 def _estimate(results: tuple[Result, ...], metric: str) -> Estimate:
@@ -197,14 +213,14 @@ def difference(ours: Cell, base: Cell, metric: str) -> Difference | None:
     """Return the paired difference of two cells: over their common seeds, or over items if they share only one.
 
     Returns:
-        None if they share no seed.
+        None if they share no seed, or one and their figures are of the whole.
     """
     left = {_seed(found): found for found in ours.results}
     right = {_seed(found): found for found in base.results}
     common = sorted(left.keys() & right.keys())
     if len(common) > 1:
         return Difference(mean_over_seeds([_value(left[s], metric) - _value(right[s], metric) for s in common]), "seeds")
-    if not common:
+    if not common or not left[common[0]].record["metrics"][metric]["n"] or not right[common[0]].record["metrics"][metric]["n"]:
         return None
     one, two = left[common[0]].items(metric), right[common[0]].items(metric)
     if one.items != two.items:
@@ -236,14 +252,22 @@ def _corrected(found: dict[float, Difference | None]) -> dict[float, Difference]
 
 
 def _sweep(board: Board, key: tuple[str, ...], points: dict[float, dict[int, list[Result]]]) -> Sweep:
-    recipe, _, samples, data, precision, mix = key
-    said = "" if mix == str(None) else f", {mix}"
     rows = {axis: _row(board, f"{axis:g}", axis, points[axis]) for axis in sorted(points)}
     for number, column in enumerate(board.columns):
         cells = {axis: row.cells[number] for axis, row in rows.items() if number in row.cells}
         for axis, cell in _judged(cells, column.metric, board.baseline).items():
             rows[axis].cells[number] = cell
-    return Sweep(f"{recipe}, {int(samples):,} samples seen, {precision}{said}, training data {data[:8]}", tuple(rows.values()))
+    return Sweep(_title(dict(zip(RUN_FACTS, key, strict=True))), tuple(rows.values()))
+
+
+def _title(facts: dict[str, str]) -> str:
+    """Say what the runs of a sweep have in common, as far as their makers told."""
+    known = {fact: value for fact, value in facts.items() if value != str(None)}
+    known |= {"samples_seen": f"{int(known['samples_seen']):,} samples seen"} if "samples_seen" in known else {}
+    known |= {"train_data": f"training data {known['train_data'][:8]}"} if "train_data" in known else {}
+    known |= {"sampled": f"sampled with {known['sampled']}"} if "sampled" in known else {}
+    order = ("recipe", "samples_seen", "precision", "mix", "train_data", "sampled")
+    return ", ".join(known[fact] for fact in order if fact in known) or "runs of one kind"
 
 
 def _judged(cells: dict[float, Cell], metric: str, baseline: float) -> dict[float, Cell]:

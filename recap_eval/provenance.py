@@ -77,5 +77,5 @@ def run_record(seconds: float) -> dict[str, Any]:
         "git": git_state(),
         "packages": package_versions(),
         "device": device_name(),
-        "seconds": round(seconds, 2),
+        "seconds": round(seconds, 3),
     }

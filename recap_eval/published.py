@@ -6,7 +6,8 @@ One JSON a source, shipped in boards/published/ or put into leaderboards/publish
      "tables": {name: {"caption": "Table 3", "notes": [sentence, …], "not_shares": [metric, …],
                        "rows": [{"label": …, "meta": {"p_original": 0.8, …}, "values": {task: {metric: value}}}]}}}
 
-Tasks and metrics have our names. Values are shares in [0, 1], but for the metrics that a table lists as `not_shares`.
+Tasks and metrics have our names; of a task that columns ask of several data sets, "task:data". Values are shares in [0, 1] and
+cosines likewise, but for the metrics that a table lists as `not_shares`: those stand as printed.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class PublishedRow:
     label: str
     meta: dict[str, Any]
     values: dict[tuple[str, str], float]
+
+    def figure(self, task: str, metric: str, data: str = "") -> float | None:
+        """Return a figure, of the data that a column names if it does, or None."""
+        return self.values.get((f"{task}:{data}" if data else task, metric))
 
     def place(self, axis: str) -> float | None:
         """Return the row's place on a board's axis, or None."""

@@ -19,18 +19,10 @@ from recap_eval.errors import DataError
 from recap_eval.files import digest_file, digest_json, read_json, replacing, write_json
 from recap_eval.models.base import ModelId
 from recap_eval.stats import Estimate, estimate
-from recap_eval.tasks.base import PERCENT, Asked, ItemScores, Metric, Scores, Task
+from recap_eval.tasks.base import PERCENT, SHARE, Asked, ItemScores, Metric, Scores, Task
 
 SCHEMA_VERSION = 1
 FOLDER = "results"
-RUN_FACTS = (
-    "recipe",
-    "recipe_digest",
-    "samples_seen",
-    "train_data",
-    "precision",
-    "mix",
-)  # what runs of one sweep have in common
 
 
 @dataclass(frozen=True)
@@ -59,6 +51,14 @@ class Result:
     def meta(self) -> dict[str, Any]:
         """How the model was made."""
         return dict(self.record["model"]["meta"])
+
+    @property
+    def maker(self) -> tuple[str, str]:
+        """Name and revision of what is judged: of generated images, the model that drew them, and how it was sampled."""
+        drawn, sampled = self.meta.get("model"), self.meta.get("sampled")
+        if isinstance(drawn, dict) and sampled:
+            return str(drawn["name"]), f"{drawn['revision']}, {sampled}"
+        return self.model, str(self.record["model"]["revision"])
 
     @property
     def partial(self) -> bool:
@@ -141,7 +141,7 @@ def new_record(
             continue
         found = scores.metrics[metric.name]
         known = replace(metric, chance=scores.chance.get(metric.name, metric.chance))
-        metrics[metric.name] = _folded(estimate(found.values, found.clusters), known)
+        metrics[metric.name] = _folded(estimate(found.values, found.clusters, share=metric.unit == SHARE), known)
     told = {"warnings": list(scores.warnings)} if scores.warnings else {}
     told |= {"unrated": list(scores.unrated)} if scores.unrated else {}
     return told | {
@@ -162,12 +162,18 @@ def _folded(found: Estimate, metric: Metric) -> dict[str, Any]:
     interval = None if found.low is None else [found.low, found.high]
     facts = {"value": found.value, "se": found.se, "ci95": interval, "n": found.n, "n_clusters": found.n_clusters}
     facts |= {"chance": metric.chance, "higher_is_better": metric.higher_is_better}
-    return facts if metric.scale == PERCENT else facts | {"scale": metric.scale}
+    facts |= {} if metric.scale == PERCENT else {"scale": metric.scale}
+    return facts if metric.unit == SHARE else facts | {"unit": metric.unit}
 
 
 def scale_of(cell: dict[str, Any]) -> float:
     """Return by what tables multiply a metric of a record."""
     return float(cell.get("scale", PERCENT))
+
+
+def unit_of(cell: dict[str, Any]) -> str:
+    """Return in what a metric of a record is."""
+    return str(cell.get("unit", SHARE if scale_of(cell) == PERCENT else ""))
 
 
 def estimate_of(cell: dict[str, Any]) -> Estimate:

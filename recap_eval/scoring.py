@@ -10,11 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recap_eval.data.coco_ids import draw_number
 from recap_eval.data.digests import MEMORY, Digests, fingerprint
 from recap_eval.data.items import DataId, FileImage, ImageItem
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_file, digest_json
 from recap_eval.generate.images import SUFFIXES, ImageSet
+from recap_eval.generate.origin import identify
 from recap_eval.metrics.moments import Moments, Statistics, read_statistics, write_statistics
 from recap_eval.models.base import Loading, ModelId
 from recap_eval.provenance import run_record
@@ -56,21 +58,27 @@ def find_reference(word: str, root: Path) -> Reference:
         UserError: Unknown name.
         DataError: The folder holds no image, or the data is missing.
     """
-    from recap_eval.generate.prompt_sources import PRESETS, read_preset
+    from recap_eval.generate.presets import PRESETS, preset_name
+    from recap_eval.generate.prompt_sources import read_preset
 
-    path = Path(word).expanduser()
-    if word in PRESETS and not path.exists():
-        return Reference(word, tuple(read_preset(word, root).images))
+    path, name = Path(word).expanduser(), preset_name(word)
+    if name in PRESETS:  # a folder of that name is ./NAME, so that what is asked does not depend on where
+        return Reference(name, tuple(read_preset(name, root).images))
     if path.suffix == ".npz":
+        read_statistics(path)  # a damaged file is told before anything is generated
         return Reference(path.stem, (), path)
     if not path.is_dir():
         raise UserError(
             f"The reference {word} is no folder.", f"Name a folder, statistics (.npz), or one of {', '.join(PRESETS)}."
         )
-    found = [place for place in sorted(path.rglob("*")) if place.suffix.lower() in SUFFIXES and not place.name.startswith(".")]
-    if not found:
+    if not (found := _images_below(path)):
         raise DataError(f"{path} holds no image.", f"Images end in {', '.join(SUFFIXES)}.")
     return Reference(path.resolve().name, tuple(FileImage(str(place.relative_to(path)), place) for place in found))
+
+
+def _images_below(folder: Path) -> list[Path]:
+    found = sorted(folder.rglob("*")) if folder.is_dir() else []
+    return [place for place in found if place.suffix.lower() in SUFFIXES and not place.name.startswith(".")]
 
 
 def measure_images(bench: Bench, metrics: Sequence[SetMetric]) -> Outcome:
@@ -116,11 +124,7 @@ class Bench:
     @cached_property
     def model(self) -> ModelId:
         """Whose images they are."""
-        artifact = self.images.artifact
-        if artifact is not None:
-            return ModelId(artifact.name, artifact.revision, artifact.made)
-        contents = [[image.id, image.sample, image.sha256] for image in self.images.images]
-        return ModelId(self.images.folder.resolve().name, digest_json(contents))
+        return identify(self.images)
 
     @cached_property
     def source(self) -> DataId:
@@ -162,7 +166,7 @@ class Bench:
         assert self.jury is not None
         self._demand_prompts()
         config, n = self.jury
-        chosen = sampled([item.key for item in self.items], n)
+        chosen = sampled([draw_number(image.id, image.reference) for image in self.images.images], n)
         items = [Item.of(self.items[i].key, self.items[i], self.images.images[i].prompt) for i in chosen]
         settings = _flat("judge", config.judge.settings()) | {"repeats": config.repeats, "n": len(items)}
         given = replace(metric, metrics=(METRICS[config.judge.template.parser],))
@@ -206,6 +210,10 @@ class Bench:
         if reference.statistics is not None:
             return Real(read_statistics(reference.statistics))
         _, rows, _bad = self._features(extractor, "reference", reference.items)
+        if len(rows) < 2:
+            raise DataError(
+                f"The reference {reference.name} has one image, and a distance needs two.", "Name another: --reference"
+            )
         return Real(Moments.of(rows).statistics(extractor.key), rows)
 
     def save_statistics(self, word: str, path: Path) -> Statistics:
@@ -254,7 +262,7 @@ class Bench:
         scores, bad = work()
         seconds = time.perf_counter() - start
         record = new_record(metric, self.model, self.source, settings, scores, bad)
-        record["partial"] = record["partial"] or not self.images.is_whole
+        record["partial"] = record["partial"] or not self.images.is_whole or self.images.is_limited
         record["run"] = run_record(seconds) | {"images_per_second": round(settings["n"] / seconds, 1)} | scores.facts
         return write_result(path, record, scores), True
 

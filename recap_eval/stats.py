@@ -88,7 +88,7 @@ def clustered_se(values: np.ndarray, clusters: np.ndarray) -> float | None:
     return float(np.sqrt(count / (count - 1) * np.square(sums).sum()) / len(values))
 
 
-def estimate(values: np.ndarray, clusters: Sequence[str] | np.ndarray) -> Estimate:
+def estimate(values: np.ndarray, clusters: Sequence[str] | np.ndarray, share: bool = False) -> Estimate:
     """Fold per-item scores into a mean with its clustered 95 % t-interval.
 
     Shares without any spread (all right, all wrong, all tied) are not certain: their interval is Wilson's over the clusters.
@@ -96,6 +96,7 @@ def estimate(values: np.ndarray, clusters: Sequence[str] | np.ndarray) -> Estima
     Args:
         values: (N,) floats, at least one.
         clusters: (N,) cluster names, such as image keys.
+        share: The mean is a share of something, in [0, 1].
 
     Raises:
         ValueError: No item, or a score that is not finite.
@@ -110,7 +111,7 @@ def estimate(values: np.ndarray, clusters: Sequence[str] | np.ndarray) -> Estima
     mean, se = float(values.mean()), clustered_se(values, codes)
     if se is None:
         return Estimate(mean, None, None, None, len(values), count)
-    if se == 0 and 0 <= mean <= 1:
+    if share and se == 0 and 0 <= mean <= 1:
         low, high = wilson(mean, count)
     else:
         half = t_quantile(count - 1) * se

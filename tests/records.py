@@ -10,7 +10,11 @@ from recap_eval.models.base import ModelId
 from recap_eval.results import Result, identity, new_record, result_path, settings_of, write_result
 from recap_eval.tasks.base import ItemScores, Metric, Scores, Task
 from recap_eval.tasks.catalog import Row
+from recap_eval.tasks.generation import TABLE
 
+FID = {"extractor": "inception", "extractor.resize": "clean", "extractor.precision": "fp32", "extractor.frame": "crop:256"}
+FID |= {"n": 40, "reference": "recap-coco-30k", "reference.digest": "v" * 64, "n_reference": 500}
+CLIP = {"scorer": "ViT-B-32/openai", "scorer.revision": "r", "scorer.precision": "fp32", "n": 40}
 RUN = {"recipe": "b16", "recipe_digest": "0" * 8, "samples_seen": 1000, "train_data": "f" * 64, "precision": "bf16"}
 
 
@@ -43,3 +47,20 @@ def put(root: Path, task: str, model: str, metrics: dict[str, ItemScores], **oth
     path = result_path(root, described, who, identity(described, who, data, settings))
     found = Scores(metrics)
     return write_result(path, new_record(described, who, data, settings, found, {}) | {"run": {}}, found)
+
+
+def put_drawn(root: Path, word: str, who: ModelId, found: Scores, **other) -> Result:
+    """Write a result of generated images under a leaderboards folder.
+
+    Args:
+        root: The folder.
+        word: A metric of `recap-eval t2i`.
+        who: Whose images they are.
+        found: Its scores.
+        other: prompts (their name), fingerprint, settings that differ from `FID` and `CLIP`.
+    """
+    task = TABLE[word]
+    data = DataId(other.get("prompts", "recap-coco-30k-recap"), "", other.get("fingerprint", "d" * 64), "made by a test")
+    settings = (FID if task.extractor else CLIP) | other.get("settings", {})
+    path = result_path(root, task, who, identity(task, who, data, settings))
+    return write_result(path, new_record(task, who, data, settings, found, {}) | {"run": {}}, found)

@@ -11,10 +11,12 @@ from recap_eval.board import board_files, load_board
 from recap_eval.registry import get_task
 from recap_eval.tasks.base import Task
 from recap_eval.tasks.catalog import KINDS, load_catalog
+from recap_eval.tasks.generation import TABLE
 
 PACKAGES = ("recap_eval", "recap_train", "recap_caption")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MOST_LINES, MOST_FUNCTION = 400, 60
+TO_COME = {"t2i-judge"}  # of which a board shows what was published, and nothing else yet
 VAGUE = {"utils.py", "common.py", "helpers.py", "misc.py", "types.py"}
 
 
@@ -37,10 +39,15 @@ def test_every_task_in_the_table_is_there(name):
 
 
 def test_boards_ask_for_tasks_that_exist():
+    drawn = {metric.name: metric for metric in TABLE.values()}
     for name in board_files(Path("/nowhere")):
         for column in load_board(name, Path("/nowhere")).columns:
-            task = get_task(column.task)
-            assert column.metric in {metric.name for metric in task.metrics} and column.version == task.version
+            if column.task in TO_COME:
+                continue
+            task = drawn.get(column.task) or get_task(column.task)
+            (metric,) = [metric for metric in task.metrics if metric.name == column.metric]
+            assert column.version == task.version and (column.scale, column.unit) == (metric.scale, metric.unit)
+            assert column.higher_is_better == metric.higher_is_better
 
 
 def test_importing_changes_nothing():

@@ -75,13 +75,14 @@ def _tell_failures(finding: Finding) -> int:
 
 def _items(args: argparse.Namespace, config: Config) -> list[Item]:
     """Return the items that the options name, sampled by the hash of their keys."""
+    from recap_eval.data.coco_ids import draw_number
     from recap_eval.generate.images import read_images
     from recap_eval.judge.questions import Item, sampled
 
     found = read_images(args.images, args.list, None, args.skip_bad)
     others = _others(args) if config.judge.template.n_texts == 2 else None
     items = [image.item for image in found.images]
-    chosen = sampled([item.key for item in items], sample_of(args))
+    chosen = sampled([draw_number(image.id, image.reference) for image in found.images], sample_of(args))
     texts = [image.prompt for image in found.images]
     if others is None:
         if any(not texts[i] for i in chosen):

@@ -18,7 +18,8 @@ from recap_eval.errors import DataError, UserError, nearest
 from recap_eval.failures import Listing, choose_metric, list_failures
 from recap_eval.files import write_text
 from recap_eval.registry import get_task
-from recap_eval.results import FOLDER, Result, read_result, read_results, slug
+from recap_eval.results import FOLDER, Result, read_result, read_results, slug, unit_of
+from recap_eval.tasks.base import SHARE
 from recap_eval.tasks.catalog import load_catalog
 
 LISTED = 6  # candidates named in an error
@@ -133,6 +134,7 @@ def show_failures(args: argparse.Namespace) -> int:
     result = find_result(args.result, args.leaderboards)
     against = find_result(args.against, args.leaderboards) if args.against else None
     metric = choose_metric(result, args.metric)
+    _check_right_and_wrong(result, metric)
     found = find_data(result, args.data or default_root())
     if args.html and found.lack:
         raise DataError(f"A page shows images. {found.lack[0]}", found.lack[1])
@@ -149,6 +151,12 @@ def show_failures(args: argparse.Namespace) -> int:
     if args.html:
         print(f"\nPage: {args.html}")
     return 0
+
+
+def _check_right_and_wrong(result: Result, metric: str) -> None:
+    if (unit := unit_of(result.record["metrics"][metric])) != SHARE:
+        what = f"{metric} is a {unit or 'figure'}: no image of {result.model} is right or wrong by it."
+        raise UserError(what, "See the images: recap-eval gallery DIR --out PAGE.html")
 
 
 def _write_page(path: Path, listing: Listing, label: str, more: list[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,20 +80,32 @@ def missing_coco(root: Path) -> list[str]:
     return absent if flat or (root / "coco/val2014").is_dir() else [*absent, "coco/val2014"]
 
 
-def coco_annotations(root: Path, json: str, images: str) -> CaptionedImages:
-    """Read COCO's own caption annotations, images in the order of their ids, as torchvision's CocoCaptions does.
+@dataclass(frozen=True)
+class Annotated:
+    """One image of COCO's annotations.
 
     Args:
-        root: The data root.
-        json: The annotations, such as `captions_val2017.json`.
-        images: Folder of the images.
+        id: Its id.
+        file: Name of its file.
+        captions: Annotation id and caption, in the order of the file.
+    """
+
+    id: int
+    file: str
+    captions: list[tuple[int, str]]
+
+
+def annotated(path: Path) -> list[Annotated]:
+    """Return what COCO's own caption annotations hold, images in the order of their ids, as torchvision's CocoCaptions does.
+
+    Args:
+        path: The annotations, such as `captions_val2017.json`.
 
     Raises:
-        DataError: The annotations are of another form (those of boxes, say), or images are absent.
+        DataError: They are of another form (those of boxes, say).
     """
     from pycocotools.coco import COCO  # type: ignore[import-untyped]
 
-    path = root / json
     document = read_json(path)
     listed, notes = take(document, {"images": list, "annotations": list}, str(path), COCO_FORM)
     for i, entry in enumerate(listed):
@@ -105,9 +118,27 @@ def coco_annotations(root: Path, json: str, images: str) -> CaptionedImages:
         index.createIndex()
     if strangers := sorted(index.imgToAnns.keys() - index.imgs.keys()):
         raise DataError(f"{path} has captions of image {strangers[0]}, which it does not list.", "Get the file again.")
-    ids = sorted(index.imgs)
-    names = [(str(index.imgs[i]["file_name"]),) for i in ids]
-    return captioned(root / images, names, [[str(note["caption"]) for note in index.imgToAnns[i]] for i in ids], path)
+    return [
+        Annotated(i, str(index.imgs[i]["file_name"]), [(int(note["id"]), str(note["caption"])) for note in index.imgToAnns[i]])
+        for i in sorted(index.imgs)
+    ]
+
+
+def coco_annotations(root: Path, json: str, images: str) -> CaptionedImages:
+    """Read COCO's own caption annotations: all images, in the order of their ids, with all captions.
+
+    Args:
+        root: The data root.
+        json: The annotations.
+        images: Folder of the images.
+
+    Raises:
+        DataError: The annotations are of another form, or images are absent.
+    """
+    path = root / json
+    entries = annotated(path)
+    captions = [[text for _, text in entry.captions] for entry in entries]
+    return captioned(root / images, [(entry.file,) for entry in entries], captions, path)
 
 
 def image_lines(root: Path, lines: str, images: str) -> CaptionedImages:

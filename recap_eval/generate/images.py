@@ -86,6 +86,11 @@ class ImageSet:
         """True if every prompt has its images and nothing was left out."""
         return not (self.failed or self.missing or self.changed or self.unlisted)
 
+    @property
+    def is_limited(self) -> bool:
+        """True if the images are of the first so many prompts of a set only."""
+        return self.artifact is not None and "first" in self.artifact.made["prompts"]
+
 
 def read_images(
     folder: Path, listing: Path | None = None, prompts: PromptSet | None = None, tolerate: bool = False

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from recap_eval.console import as_path, positive
 from recap_eval.errors import UserError
+from recap_eval.generate.presets import PRESETS
 
 if TYPE_CHECKING:
     from recap_eval.generate.base import Running, Sampling
     from recap_eval.generate.prompts import PromptSet
 
 FORMATS = ("png", "jpg", "webp")
-PROMPTS_HELP = "file (.jsonl .csv .tsv .txt .parquet), or scenes, recap-coco-30k, coco-val, coco-test, coco-restval"
+PROMPTS_HELP = f"file (.jsonl .csv .tsv .txt .parquet), or {', '.join(PRESETS)}"
 
 
 def add_prompts(parser: argparse.ArgumentParser, required: bool = True) -> None:
@@ -25,7 +26,7 @@ def add_prompts(parser: argparse.ArgumentParser, required: bool = True) -> None:
     group.add_argument("--prompt-column", metavar="C", help="column of a file that holds the prompts")
     group.add_argument("--id-column", metavar="C", help="column of a file that holds their ids")
     group.add_argument("--reference-column", metavar="C", help="column of a file that holds the ids of real images")
-    group.add_argument("--limit", type=positive, metavar="N", help="the first N prompts only")
+    group.add_argument("--limit", type=positive, metavar="N", help="the first N prompts only; results of them are partial")
     group.add_argument("--data", type=as_path, metavar="DIR", help="data root, for a data set by name (default: $RECAP_DATA)")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from recap_eval.data.coco_ids import JUDGED
 from recap_eval.data.digests import Digests
 from recap_eval.data.items import ImageItem
 from recap_eval.endpoint.money import image_tokens, text_tokens
@@ -21,7 +22,6 @@ from recap_eval.judge.pictures import BytesImage, Picture
 from recap_eval.judge.templates import Template, claims_of
 
 VERSION = 1  # raised when the same question would be put otherwise
-SAMPLE = text_key("judge sample")
 MODEL = "gpt-4.1-2025-04-14"  # a dated snapshot that takes a temperature and a seed; GPT-4V, the paper's, is gone
 LIMIT_NAMES = {"openai": "max_completion_tokens", "compatible": "max_tokens"}  # how servers call the most tokens of an answer
 TEMPLATE_HINT = "Pairwise templates are for recap-eval judge check --other-column C; ratings take --judge-template paper"
@@ -179,16 +179,16 @@ def _ticket(item: Item, judge: Judge, image: str, repeat: int) -> Ticket:
     return Ticket(digest_json([VERSION, image, texts, settings, repeat]), image, texts, repeat, claims)
 
 
-def sampled(keys: Sequence[str], n: int | None) -> list[int]:
-    """Return the places of the items to be judged, in order: those with the smallest hash of their keys.
+def sampled(numbers: Sequence[int], n: int | None) -> list[int]:
+    """Return the places of the items to be judged, in order: those whose number has the smallest hash.
 
     So the same items are judged of every model, a smaller sample is part of a larger one, and order does not matter.
 
     Args:
-        keys: (N) keys.
+        numbers: (N) numbers of `draw_number`: an image of COCO has its id.
         n: How many; None for all.
     """
-    if n is None or n >= len(keys):
-        return list(range(len(keys)))
-    by_hash = sorted(range(len(keys)), key=lambda place: (combine(SAMPLE, text_key(keys[place])), keys[place]))
-    return sorted(by_hash[:n])
+    if n is None or n >= len(numbers):
+        return list(range(len(numbers)))
+    purpose = text_key(JUDGED)
+    return sorted(sorted(range(len(numbers)), key=lambda place: combine(purpose, numbers[place]))[:n])

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recap_eval.errors import DataError
 from recap_eval.metrics.features import checked
@@ -143,6 +143,7 @@ def frechet_distance_of(features: np.ndarray, reference: Reference) -> Distance:
         DataError: Fewer than two images, a row that is not finite, or numbers too large for float64.
         ValueError: Features of another width.
     """
+    import numpy as np
     from scipy.linalg.blas import dsyrk
 
     array = checked(features, 2, "images")
@@ -154,7 +155,8 @@ def frechet_distance_of(features: np.ndarray, reference: Reference) -> Distance:
     mean, rows = centred(array)
     projected = reference.project(rows)
     narrow = projected.shape[0] < n
-    values = eigenvalues(dsyrk(1 / (n - 1), projected, trans=0 if narrow else 1, lower=1))
+    flat = not projected.size  # a reference of equal images
+    values = np.zeros(0) if flat else eigenvalues(dsyrk(1 / (n - 1), projected, trans=0 if narrow else 1, lower=1))
     trace = float((rows * rows).sum()) / (n - 1)
     return _assemble(mean, trace, n, values, reference, lambda: projected / (n - 1) ** 0.5)
 
@@ -222,10 +224,24 @@ def agree(generated: Statistics, reference: Statistics) -> None:
     Raises:
         DataError: Their width differs, or a field of their keys, which is named.
     """
-    if generated.dim != reference.dim:
-        what = f"Features of width {generated.dim} cannot be compared with a reference of width {reference.dim}."
+    same_features(generated.dim, generated.key, reference)
+
+
+def same_features(dim: int, ours: dict[str, Any] | None, reference: Statistics) -> None:
+    """Check that features are of the network, and prepared in the way, that a reference was made of.
+
+    Args:
+        dim: Their width.
+        ours: Their extractor's key; None if it is unknown.
+        reference: The reference.
+
+    Raises:
+        DataError: The width differs, or a field of the keys, which is named.
+    """
+    if dim != reference.dim:
+        what = f"Features of width {dim} cannot be compared with a reference of width {reference.dim}."
         raise DataError(what, "Make the statistics of both with the same extractor.")
-    ours, theirs = generated.key, reference.key
+    theirs = reference.key
     if ours is None or theirs is None:
         return
     for name in sorted(ours.keys() | theirs.keys()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from recap_eval.board import Board
 from recap_eval.leaderboard import Cell, Row, Table
 from recap_eval.published import PublishedRow, PublishedTable
+from recap_eval.report.forms import Form, forms, published_forms
 
 BEST, TIED, SEPARABLE = "**", "~", "*"
 NOT_RUN = "not run"
@@ -16,44 +17,42 @@ def base_name(board: Board) -> str:
     return f"p = {board.baseline:g}"
 
 
-def figure(value: float) -> str:
-    """Return a share x 100 with one decimal."""
-    return f"{100 * value:.1f}"
-
-
-def half_width(cell: Cell) -> str:
+def half_width(cell: Cell, form: Form) -> str:
     """Return "± h", or nothing if the interval is not known."""
     found = cell.estimate
-    return "" if found.low is None or found.high is None else f" ± {100 * (found.high - found.low) / 2:.1f}"
+    return "" if found.low is None or found.high is None else f" ± {form.figure((found.high - found.low) / 2)}"
 
 
-def cell_text(cell: Cell | None) -> str:
+def cell_text(cell: Cell | None, form: Form) -> str:
     """Return a figure with its half-width and marks."""
     if cell is None:
         return NOT_RUN
-    value = f"{BEST}{figure(cell.estimate.value)}{BEST}" if cell.best else figure(cell.estimate.value)
-    return f"{value}{half_width(cell)}{' ' + TIED if cell.tied else ''}"
+    shown = form.figure(cell.estimate.value)
+    value = f"{BEST}{shown}{BEST}" if cell.best else shown
+    return f"{value}{half_width(cell, form)}{' ' + TIED if cell.tied else ''}"
 
 
-def delta_text(cell: Cell | None) -> str:
+def delta_text(cell: Cell | None, form: Form) -> str:
     """Return the difference to the baseline with its interval and mark; a dash for the baseline itself."""
     if cell is None or cell.to_baseline is None:
         return "–"
     found, mark = cell.to_baseline.estimate, SEPARABLE if cell.to_baseline.separable else ""
     if found.low is None or found.high is None:
-        return f"{100 * found.value:+.1f}"
-    return f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]{mark}"
+        return form.signed(found.value)
+    return f"{form.signed(found.value)} [{form.signed(found.low)}, {form.signed(found.high)}]{mark}"
 
 
 def headers(table: Table) -> list[str]:
     """Return the column headers: label, direction, n, chance."""
-    out = []
+    out, shape = [], forms(table)
     for number, column in enumerate(table.board.columns):
         cell = next((row.cells[number] for row in all_rows(table) if number in row.cells), None)
         facts, arrow = [], ""
         if cell is not None:
             metric = cell.results[0].record["metrics"][column.metric]
-            facts = [f"n={cell.n}"] + ([f"chance {100 * metric['chance']:.1f}"] if metric["chance"] is not None else [])
+            facts = [f"n={cell.n}"] + (
+                [f"chance {shape[number].figure(metric['chance'])}"] if metric["chance"] is not None else []
+            )
             arrow = " ↑" if metric["higher_is_better"] else " ↓"
         out.append(f"{column.label}{arrow}" + (f" ({', '.join(facts)})" if facts else ""))
     return out
@@ -74,7 +73,7 @@ def grid(table: Table, rows: tuple[Row, ...], first: str, deltas: bool) -> list[
     text = delta_text if deltas else cell_text
     lines = [[first, "seeds", *headers(table)]]
     for row in rows:
-        cells = [text(row.cells.get(number)) for number in range(len(table.board.columns))]
+        cells = [text(row.cells.get(number), form) for number, form in enumerate(forms(table))]
         lines.append([row.label, seeds_text(row), *cells])
     return lines
 
@@ -103,10 +102,12 @@ def published_grid(table: Table, group: PublishedTable, around: str = "") -> lis
         group: The published rows.
         around: Markup around each figure.
     """
-    lines = [[axis_name(table.board), *[column.label for column in table.board.columns]]]
+    labels = [column.label + ("" if column.higher_is_better else " ↓") for column in table.board.columns]
+    lines, shape = [[axis_name(table.board), *labels]], published_forms(table, group)
     for row in group.rows:
-        found = [row.values.get((column.task, column.metric)) for column in table.board.columns]
-        cells = [NOT_PUBLISHED if value is None else f"{around}{figure(value)}{around}" for value in found]
+        found = [row.figure(column.task, column.metric, column.data_name) for column in table.board.columns]
+        told = zip(found, shape, strict=True)
+        cells = [NOT_PUBLISHED if value is None else f"{around}{form.printed(value)}{around}" for value, form in told]
         lines.append([published_label(table.board, row), *cells])
     return lines
 

@@ -5,17 +5,12 @@ Thumbnails lie in the page as data. Files' places stay out of it: pages are pass
 
 from __future__ import annotations
 
-import base64
 import difflib
-import io
-from dataclasses import dataclass
 from typing import Any
 
 from recap_eval.data.describe import Thing
 from recap_eval.data.items import ImageItem
-from recap_eval.errors import DataError
 from recap_eval.failures import Failure, Listing
-from recap_eval.models.pixels import decode_image
 from recap_eval.report.failures_text import (
     count_line,
     difference_line,
@@ -27,48 +22,7 @@ from recap_eval.report.failures_text import (
     visible,
 )
 from recap_eval.report.html import environment
-
-LARGEST = 256  # pixels of a thumbnail's longer side
-COARSE = 128  # below this an image is drawn enlarged with hard pixels: blur would invent what the model never saw
-QUALITY = 88
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """A small copy of an image.
-
-    Args:
-        uri: The copy as a data: URI; None if the image cannot be read.
-        width: Its pixels.
-        height: Its pixels.
-    """
-
-    uri: str | None
-    width: int = 0
-    height: int = 0
-
-    @property
-    def coarse(self) -> bool:
-        """True if it has so few pixels that they should be seen as such."""
-        return max(self.width, self.height) < COARSE
-
-
-def thumbnail(item: ImageItem) -> Thumbnail:
-    """Return the part of an image that is meant, as a JPEG of `LARGEST` pixels at most."""
-    try:
-        image = decode_image(item.read_image(), item.where)
-    except DataError:
-        return Thumbnail(None)
-    if item.box:
-        left, top = max(item.box[0], 0), max(item.box[1], 0)
-        right, bottom = min(item.box[2], image.width), min(item.box[3], image.height)
-        if right <= left or bottom <= top:
-            return Thumbnail(None)
-        image = image.crop((left, top, right, bottom))
-    image.thumbnail((LARGEST, LARGEST))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=QUALITY, subsampling=0)
-    return Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", image.width, image.height)
+from recap_eval.report.thumbnails import Thumbnail, thumbnail
 
 
 def failures_page(listing: Listing, label: str, more: list[str]) -> tuple[str, int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from recap_eval.leaderboard import Row, Table
 from recap_eval.published import PublishedTable
 from recap_eval.report import cells, text
+from recap_eval.report.forms import forms
 from recap_eval.report.support import support
 from recap_eval.results import Result
 
@@ -28,16 +29,16 @@ def environment() -> Environment:
 
 def _cells(table: Table, row: Row, links: dict[str, str]) -> list[dict[str, object]]:
     out: list[dict[str, object]] = []
-    for number in range(len(table.board.columns)):
+    for number, form in enumerate(forms(table)):
         cell = row.cells.get(number)
         if cell is None:
             out.append({"text": cells.NOT_RUN, "half": "", "delta": "", "best": False, "tied": False, "links": []})
             continue
         out.append(
             {
-                "text": cells.figure(cell.estimate.value),
-                "half": cells.half_width(cell),
-                "delta": cells.delta_text(cell).replace(", ", ",\u00a0") if cell.to_baseline else "",
+                "text": form.figure(cell.estimate.value),
+                "half": cells.half_width(cell, form),
+                "delta": cells.delta_text(cell, form).replace(", ", ",\u00a0") if cell.to_baseline else "",
                 "best": cell.best,
                 "tied": cell.tied,
                 "links": [(_link_name(result), links[str(result.path)]) for result in cell.results],
@@ -77,13 +78,13 @@ def board_page(table: Table, plot: str | None, links: dict[str, str]) -> str:
         left_out=table.left_out, sources=text.sources_text(table),
         published=[_published(table, group) for group in table.published],
         not_measured="" if table.measured else text.NOT_MEASURED, hint=text.measure_command(table.board),
-        not_ranked=text.NOT_RANKED,
+        not_ranked=text.not_ranked(table.board),
     )  # fmt: skip
     return page + "\n"
 
 
 def _legend(table: Table) -> str:
-    return text.LEGEND.format(base=cells.base_name(table.board)).replace("**", "") if table.sweeps else text.LEGEND_ITEMS
+    return text.legend(table.board).replace("**", "") if table.sweeps else text.legend_items(table.board)
 
 
 def _published(table: Table, group: PublishedTable) -> dict[str, object]:

@@ -9,6 +9,7 @@ from recap_eval.files import digest_json
 from recap_eval.leaderboard import Sweep, Table
 from recap_eval.published import PublishedTable
 from recap_eval.report.cells import base_name
+from recap_eval.report.forms import titled
 from recap_eval.report.text import records
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ STYLE = {
 }  # fmt: skip
 INK, HOLLOW = "#333333", ("o", "s", "D", "^")  # published figures: no colour, no fill, no band
 COLUMNS, WIDTH = 4, 11.6
+GAP, PAD = 0.1, 0.06  # between rows of panels, as a share of their height; around each, in inches
 
 
 def data_digest(table: Table) -> str:
@@ -48,12 +50,13 @@ def score_over_axis(table: Table) -> dict[str, bytes]:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with mpl.rc_context(STYLE):
         panels = len(table.board.columns)
         high = -(-panels // COLUMNS)
         wide = -(-panels // high)
-        figure = Figure(figsize=(WIDTH, 2.5 * high + 0.7), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2.6 * high + 0.6), layout=ConstrainedLayoutEngine(h_pad=PAD, hspace=GAP))
         FigureCanvasAgg(figure)
         axes = figure.subplots(high, wide, squeeze=False).flat
         for number, axis in enumerate(axes):
@@ -74,31 +77,32 @@ def _panel(axis: Axes, table: Table, sweeps: list[Sweep], number: int) -> None:
         if not cells:
             continue
         n, chance = cells[0][1].n, cells[0][1].results[0].record["metrics"][column.metric]["chance"]
-        x, y = [place for place, _ in cells], [100 * cell.estimate.value for _, cell in cells]
-        low = [100 * (cell.estimate.value if cell.estimate.low is None else cell.estimate.low) for _, cell in cells]
-        high = [100 * (cell.estimate.value if cell.estimate.high is None else cell.estimate.high) for _, cell in cells]
+        x, y = [place for place, _ in cells], [column.scale * cell.estimate.value for _, cell in cells]
+        low = [column.scale * (cell.estimate.value if cell.estimate.low is None else cell.estimate.low) for _, cell in cells]
+        high = [column.scale * (cell.estimate.value if cell.estimate.high is None else cell.estimate.high) for _, cell in cells]
         axis.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
         axis.plot(x, y, color=colour, marker="o", markersize=4, linewidth=1.4, label=sweep.title)
         for place, value in zip(x, y, strict=True):
             if place == baseline:
                 axis.axhline(value, color=colour, linestyle="--", linewidth=0.9, alpha=0.8)
     if chance is not None:
-        axis.axhline(100 * chance, color="#666666", linestyle=":", linewidth=0.9)
+        axis.axhline(column.scale * chance, color="#666666", linestyle=":", linewidth=0.9)
     if n or not table.published:
-        axis.set_title(f"{column.label}, % (n={n})" if n else f"{column.label}: not run")
+        axis.set_title(f"{titled(column)} (n={n})" if n else f"{column.label}: not run")
 
 
 def _hollow(axis: Axes, table: Table, printed: list[PublishedTable], number: int) -> None:
     """Draw a column's published figures: hollow and dashed, with no band, since no error was published."""
     column = table.board.columns[number]
     for group, marker in zip(printed, HOLLOW * len(printed), strict=False):
-        placed = [(row.place(table.board.axis), row.values.get((column.task, column.metric))) for row in group.rows]
+        found = [row.figure(column.task, column.metric, column.data_name) for row in group.rows]
+        placed = [(row.place(table.board.axis), value) for row, value in zip(group.rows, found, strict=True)]
         points = sorted((place, value) for place, value in placed if place is not None and value is not None)
-        x, y = [place for place, _ in points], [100 * value for _, value in points]
+        x, y = [place for place, _ in points], [column.scale * value for _, value in points]
         style: dict[str, Any] = {"color": INK, "linestyle": (0, (4, 2)), "linewidth": 1.0, "marker": marker, "markersize": 5}
         axis.plot(x, y, markerfacecolor="white", label=f"published ({group.place})", **style)
     if printed and not axis.get_title():
-        axis.set_title(f"{column.label}, %")
+        axis.set_title(titled(column))
 
 
 def _frame(figure: Figure, table: Table) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from recap_eval.board import Column
 from recap_eval.leaderboard import Cell, Row, Sweep, Table, best_along_axis
-from recap_eval.report.cells import base_name, figure
+from recap_eval.report.cells import base_name
+from recap_eval.report.forms import Form, forms, is_percent
 from recap_eval.stats import BestPlace
 
 RANGE = {"p_original": (0.0, 1.0)}  # axes that end somewhere
@@ -13,30 +14,37 @@ FEW_SEEDS = 5
 
 def support(table: Table, sweep: Sweep) -> list[str]:
     """Return what a sweep's figures support, and what they do not; never more than the statistics allow."""
-    lines = []
+    lines, shape = [], forms(table)
     for number, column in enumerate(table.board.columns):
         cells = {row.label: row.cells[number] for row in sweep.rows if number in row.cells}
         top = next((label for label, cell in cells.items() if cell.best), None)
         if top is None:
             continue
-        said = [f"{column.label}: best at p = {top} ({figure(cells[top].estimate.value)}), {_claim(cells, column)}"]
+        shown = shape[number].figure(cells[top].estimate.value)
+        said = [f"{column.label}: best at p = {top} ({shown}), {_claim(cells, column, shape[number])}"]
         said += [_where(table, *found)] if (found := best_along_axis(sweep, number, column.metric)) else []
         said += [apart] if (apart := _apart(table, cells, column)) else []
         lines.append(". ".join(said) + ".")
     return lines + _limits(table, sweep)
 
 
-def _claim(cells: dict[str, Cell], column: Column) -> str:
+def _claim(cells: dict[str, Cell], column: Column, form: Form) -> str:
     """Say how the best of a column stands to the others and to guessing."""
     best = next(cell for cell in cells.values() if cell.best)
     ties = [label for label, cell in cells.items() if cell.tied]
     claim = f"not separable from p = {', '.join(ties)}" if ties else "separable from every other p"
     if any(len(cell.results) == 1 for cell in cells.values()):
         claim += " on these items, of one training seed"
-    chance, low = best.results[0].record["metrics"][column.metric]["chance"], best.estimate.low
-    if chance is not None and (low is None or low <= chance):
-        claim += f"; and not separable from guessing ({figure(chance)})"
+    chance = best.results[0].record["metrics"][column.metric]["chance"]
+    if chance is not None and _reaches(best, chance, column.higher_is_better):
+        claim += f"; and not separable from guessing ({form.figure(chance)})"
     return claim
+
+
+def _reaches(cell: Cell, chance: float, upward: bool) -> bool:
+    """Return whether an interval, or its being unknown, leaves it open that a figure is no better than guessing."""
+    low, high = cell.estimate.low, cell.estimate.high
+    return low is None or high is None or (low <= chance if upward else high >= chance)
 
 
 def _where(table: Table, rows: list[Row], found: BestPlace) -> str:
@@ -70,8 +78,7 @@ def _apart(table: Table, cells: dict[str, Cell], column: Column) -> str:
     found: dict[str, list[str]] = {"Better": [], "Worse": []}
     for label, cell in cells.items():
         if cell.to_baseline is not None and cell.to_baseline.separable:
-            upward = cell.results[0].record["metrics"][column.metric]["higher_is_better"]
-            better = (cell.to_baseline.estimate.value > 0) == upward
+            better = (cell.to_baseline.estimate.value > 0) == column.higher_is_better
             found["Better" if better else "Worse"].append(label)
     if all(cell.to_baseline is None for cell in cells.values()):
         return ""
@@ -103,21 +110,28 @@ def _limits(table: Table, sweep: Sweep) -> list[str]:
         lines.append(f"{seeds} training seeds: intervals are wide (Student's t on {seeds - 1} degrees of freedom).")
     lines += _resampling(table, sweep) if len(sweep.rows) > 1 else []
     if seeds > 1:
-        other = figure(_widest_item_interval(table, sweep))
-        lines.append(
-            f"Intervals over seeds hold for these test items; other items alone would move a figure by up to ± {other}."
-        )
+        lines.append(f"Intervals over seeds hold for these test items; other items alone would move {_moved(table, sweep)}.")
     if all(row.axis != table.board.baseline for row in sweep.rows):
         lines.append(f"No run at p = {table.board.baseline:g}: there is no baseline to differ from.")
     return lines
 
 
-def _widest_item_interval(table: Table, sweep: Sweep) -> float:
-    """Return the widest half-width over items that any one result of the sweep has."""
-    widths = [0.0]
-    for row in sweep.rows:
-        for number, cell in row.cells.items():
-            for result in cell.results:
-                low, high = result.record["metrics"][table.board.columns[number].metric]["ci95"] or (0.0, 0.0)
-                widths.append((high - low) / 2)
-    return max(widths)
+def _moved(table: Table, sweep: Sweep) -> str:
+    """Say how far other items would move figures: of per cent alone in one number, else column by column."""
+    columns, shape = table.board.columns, forms(table)
+    widths = [_widest_item_interval(sweep, number, column) for number, column in enumerate(columns)]
+    if all(is_percent(column) for column in columns):
+        return f"a figure by up to ± {shape[0].figure(max(widths))}"
+    told = [
+        f"{column.label} by up to ± {form.figure(width)}"
+        for column, form, width in zip(columns, shape, widths, strict=True)
+        if width
+    ]
+    return ", ".join(told) or "figures by what is not known"
+
+
+def _widest_item_interval(sweep: Sweep, number: int, column: Column) -> float:
+    """Return the widest half-width over items that any one result of a column has."""
+    cells = [row.cells[number] for row in sweep.rows if number in row.cells]
+    found = [result.record["metrics"][column.metric]["ci95"] for cell in cells for result in cell.results]
+    return max([0.0, *(float(high - low) / 2 for low, high in filter(None, found))])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recap_eval.board import Board
+from recap_eval.board import Board, Column
 from recap_eval.leaderboard import Cell, Row, Table
 from recap_eval.published import PublishedRow, PublishedTable
 from recap_eval.report.cells import (
@@ -16,16 +16,43 @@ from recap_eval.report.cells import (
     published_grid,
     published_label,
 )  # fmt: skip
+from recap_eval.report.forms import is_percent, times
 from recap_eval.report.support import support
+from recap_eval.tasks.generation import TABLE
 
 NOT_MEASURED = "No measured result yet: every figure below is published."
-NOT_RANKED = "Figures are × 100, as printed there; not measured here, and in no rank, difference or interval of this report."
-LEGEND_ITEMS = "Figures are × 100 ± half-width of the 95 % t-interval over items, clustered by image."
+NOT_RANKED = "{figures}, as printed there; not measured here, and in no rank, difference or interval of this report."
+LEGEND_ITEMS = "{figures} ± half-width of the 95 % t-interval over items, clustered by image."
 LEGEND = (  # {base} is the baseline's name
-    "Figures are × 100, mean over training seeds ± half-width of the 95 % t-interval (one seed: over items, clustered by "
+    "{figures}, mean over training seeds ± half-width of the 95 % t-interval (one seed: over items, clustered by "
     "image). **Bold**: best of its column. ~: not separable from the best. Δ: paired difference to {base} with its 95 % "
     "interval. *: different from {base} at 5 % after Holm's correction over the rows of the column."
 )
+
+
+def scales_text(board: Board) -> str:
+    """Say by what the figures of a board are multiplied."""
+    found: dict[str, list[str]] = {}
+    for column in board.columns:
+        found.setdefault(times(column) or "unscaled", []).append(column.label)
+    if len(found) == 1:
+        return f"Figures are {next(iter(found))}"
+    return "Figures are " + "; ".join(f"{how} ({', '.join(labels)})" for how, labels in found.items())
+
+
+def not_ranked(board: Board) -> str:
+    """Return what is said of published figures."""
+    return NOT_RANKED.format(figures=scales_text(board))
+
+
+def legend(board: Board) -> str:
+    """Return what the figures and marks of a sweep mean."""
+    return LEGEND.format(figures=scales_text(board), base=base_name(board))
+
+
+def legend_items(board: Board) -> str:
+    """Return what the figures of models without a sweep mean."""
+    return LEGEND_ITEMS.format(figures=scales_text(board))
 
 
 def sources_text(table: Table) -> list[str]:
@@ -51,16 +78,16 @@ def markdown(table: Table, plot: str | None, links: dict[str, str]) -> str:
         rows = sweep.rows
         parts += [f"## {sweep.title}", "\n".join(f"- {line}" for line in support(table, sweep))]
         parts += [pipe(grid(table, rows, "p", deltas=False)), f"Paired difference to {base_name(board)}:"]
-        parts += [pipe(grid(table, rows, "p", deltas=True)), LEGEND.format(base=base_name(board))]
+        parts += [pipe(grid(table, rows, "p", deltas=True)), legend(board)]
     if not table.measured:
         parts.append(f"{NOT_MEASURED} Measure a model: `{measure_command(board)}`")
     if plot:
         parts.append(f"![{board.title}]({plot})")
     if table.others:
         parts += [f"## {others_title(board)}", pipe(grid(table, table.others, "model", deltas=False))]
-        parts += [] if table.sweeps else [LEGEND_ITEMS]
+        parts += [] if table.sweeps else [legend_items(board)]
     for group in table.published:
-        parts += [f"## {published_title(group)}", f"[{group.title}]({group.url}), {group.place}. {NOT_RANKED}"]
+        parts += [f"## {published_title(group)}", f"[{group.title}]({group.url}), {group.place}. {not_ranked(board)}"]
         parts += ["\n".join(f"- {note}" for note in group.notes), pipe(published_grid(table, group, around="_"))]
     if table.left_out:
         parts += ["## Left out: not comparable", "\n".join(f"- {line}" for line in table.left_out)]
@@ -76,9 +103,14 @@ def published_title(group: PublishedTable) -> str:
 
 
 def measure_command(board: Board) -> str:
-    """Return what to type to fill a board."""
-    tasks = ",".join(dict.fromkeys(column.task for column in board.columns))
-    return f"recap-eval clip --model M --tasks {tasks}"
+    """Return what to type to fill a board; of generated images, what can be measured so far."""
+    if board.measure:
+        return board.measure
+    tasks = dict.fromkeys(column.task for column in board.columns)
+    drawn = [word for word, metric in TABLE.items() if metric.name in tasks]
+    if drawn:
+        return f"recap-eval t2i --images DIR --reference R --metrics {','.join(drawn)}"
+    return f"recap-eval clip --model M --tasks {','.join(tasks)}"
 
 
 def _provenance(table: Table, links: dict[str, str]) -> list[str]:
@@ -94,6 +126,7 @@ def records(table: Table) -> list[dict[str, object]]:
     """Return the table in long form, one record a figure, for csv and plots.
 
     Where there are published rows, `kind` and `source` tell them from measured ones; they have neither interval nor rank.
+    Values are not scaled. Where not all are shares, `unit` says what they are and `table_scale` by what tables multiply them.
     """
     groups = [(sweep.title, sweep.rows) for sweep in table.sweeps] + [("", table.others)]
     out = [
@@ -109,8 +142,12 @@ def records(table: Table) -> list[dict[str, object]]:
 
 
 def _printed(table: Table, group: PublishedTable) -> list[tuple[PublishedRow, int]]:
-    columns = [(column.task, column.metric) for column in table.board.columns]
-    return [(row, number) for row in group.rows for number, key in enumerate(columns) if key in row.values]
+    return [
+        (row, number)
+        for row in group.rows
+        for number, column in enumerate(table.board.columns)
+        if row.figure(column.task, column.metric, column.data_name) is not None
+    ]
 
 
 def _published_record(table: Table, group: PublishedTable, row: PublishedRow, number: int) -> dict[str, object]:
@@ -118,7 +155,15 @@ def _published_record(table: Table, group: PublishedTable, row: PublishedRow, nu
     facts: dict[str, object] = {"kind": "published", "source": f"{group.url} {group.place}", "row": published_label(board, row)}
     facts |= {board.axis: row.place(board.axis)} if board.axis else {}
     facts |= {"task": column.task, "metric": column.metric, "label": column.label}
-    return facts | {"value": row.values[column.task, column.metric]}
+    return facts | _units(board, column) | {"value": row.figure(column.task, column.metric, column.data_name)}
+
+
+def _units(board: Board, column: Column) -> dict[str, object]:
+    """Return what a column's values are, on boards where not all are shares and not all of one data set."""
+    told: dict[str, object] = {"data": column.data_name} if any(other.data_name for other in board.columns) else {}
+    if all(is_percent(other) for other in board.columns):
+        return told
+    return told | {"unit": column.unit, "table_scale": float(column.scale), "higher_is_better": column.higher_is_better}
 
 
 def _record(table: Table, title: str, row: Row, number: int, cell: Cell) -> dict[str, object]:
@@ -137,6 +182,7 @@ def _record(table: Table, title: str, row: Row, number: int, cell: Cell) -> dict
         "task_version": column.version,
         "metric": column.metric,
         "label": column.label,
+        **_units(table.board, column),
         **{key: _rounded(value) for key, value in found.items()},
         "n": cell.n,
         "best": cell.best,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 PERCENT = 100.0
+SHARE = "share"  # shown × 100, it is a per cent; × 100 alone makes none: a cosine is no share
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Metric:
         chance: What guessing scores on average; None where that depends on the data's size.
         higher_is_better: Its direction.
         scale: By what tables multiply it: shares are shown × 100, distances as they are.
+        unit: In what it is: "share", "cosine", "distance", ….
     """
 
     name: str
@@ -36,6 +38,7 @@ class Metric:
     chance: float | None = None
     higher_is_better: bool = True
     scale: float = PERCENT
+    unit: str = SHARE
 
 
 @dataclass(frozen=True)

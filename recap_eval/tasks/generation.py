@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from recap_eval.data.items import CaptionedImages, DataId, ImageItem
 from recap_eval.errors import DataError, unknown_name
-from recap_eval.tasks.base import ItemScores, Metric, Scores
+from recap_eval.tasks.base import SHARE, ItemScores, Metric, Scores
 from recap_eval.tasks.judged import METRICS
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from recap_eval.metrics.moments import Statistics
 
 KIND = "t2i"
+PROMPT_READ = "prompt_read"  # in a scorer's items: characters read of each prompt that it cut
 CLIP, RECAP_CLIP = "ViT-B-32/openai", "hf-hub:UCSC-VLAA/ViT-L-16-HTxt-Recap-CLIP"  # the scorers of the paper, section 6
 CMMD_MODEL = "clip:ViT-L-14-336/openai"
 FORMS = "fid, kid, fd-dinov2, clip, recap-clip, judge, cmmd, prdc; clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR"
@@ -90,10 +91,11 @@ class SetMetric:
 
 def frechet(ours: Features, real: Real, key: dict[str, Any]) -> Scores:
     """Return the Fréchet distance at this N, with its error where there are more images than features, and at infinite N."""
-    from recap_eval.metrics.frechet import Reference, frechet_distance_of
+    from recap_eval.metrics.frechet import Reference, frechet_distance_of, same_features
     from recap_eval.metrics.influence import influence
     from recap_eval.metrics.moments import Moments
 
+    same_features(ours.rows.shape[1], key, real.statistics)
     reference = Reference(real.statistics)
     if len(ours.rows) <= reference.dim:
         found = frechet_distance_of(ours.rows, reference)
@@ -153,20 +155,23 @@ def _rows(real: Real) -> np.ndarray:
     return real.rows
 
 
-FD = (Metric("fd", "FD", None, False, 1.0),)
-KID = (Metric("kid", "KID × 1000", None, False, 1000.0),)
-PRDC = tuple(Metric(name, name) for name in ("precision", "recall", "density", "coverage"))
-CLIP_SCORE = (Metric("clip_score", "CLIP score"), Metric("r_precision", "R-precision"))
+FD = (Metric("fd", "FD", None, False, 1.0, "distance"),)
+KID = (Metric("kid", "KID × 1000", None, False, 1000.0, "distance"),)
+RATIOS = {"density": "ratio"}  # which may be above 1
+PRDC = tuple(Metric(name, name, unit=RATIOS.get(name, SHARE)) for name in ("precision", "recall", "density", "coverage"))
+CLIP_SCORE = (Metric("clip_score", "CLIP score", unit="cosine"), Metric("r_precision", "R-precision"))
 FAMILIES: dict[str, tuple[tuple[Metric, ...], Measure]] = {
     "fd": (FD, frechet),
     "kid": (KID, kernel),
     "prdc": (PRDC, neighbours),
 }
 TABLE = {
-    "fid": SetMetric("t2i-fid", (Metric("fd", "FID", None, False, 1.0),), "inception", measure=frechet),
+    "fid": SetMetric("t2i-fid", (Metric("fd", "FID", None, False, 1.0, "distance"),), "inception", measure=frechet),
     "kid": SetMetric("t2i-kid", KID, "inception", measure=kernel),
     "fd-dinov2": SetMetric("t2i-fd-dinov2", FD, "dinov2", measure=frechet),
-    "cmmd": SetMetric("t2i-cmmd", (Metric("cmmd", "CMMD", None, False, 1.0),), CMMD_MODEL, measure=mean_discrepancy),
+    "cmmd": SetMetric(
+        "t2i-cmmd", (Metric("cmmd", "CMMD", None, False, 1.0, "distance"),), CMMD_MODEL, measure=mean_discrepancy
+    ),
     "prdc": SetMetric("t2i-prdc", PRDC, "inception", measure=neighbours),
     "clip": SetMetric("t2i-clip", CLIP_SCORE, scorer=CLIP),
     "recap-clip": SetMetric("t2i-recap-clip", CLIP_SCORE, scorer=RECAP_CLIP),
@@ -218,5 +223,19 @@ def clip_scores(embedder: Embedder, images: Sequence[ImageItem], prompts: Sequen
         "clip_score": ItemScores(keys, own, cosine.double().numpy()),
         "r_precision": ItemScores(keys, own, nearest.values, nearest.given, nearest.rank),
     }
+    metrics |= _read(embedder, prompts, found.kept, (keys, own))
     hessel = 2.5 * cosine.clamp(min=0).double().mean()  # CLIPScore's own form (Hessel et al. 2021), without its prefix
     return Scores(metrics, embedder.truncation(list(prompts)) | {"clipscore_w2.5": float(hessel)})
+
+
+def _read(
+    embedder: Embedder, prompts: Sequence[str], kept: Sequence[int], named: tuple[list[str], list[str]]
+) -> dict[str, ItemScores]:
+    """Return how many characters the scorer read of each prompt that it cut; nothing if it cut none."""
+    import numpy as np
+
+    read = embedder.read([prompts[i] for i in kept])
+    if not read:
+        return {}
+    keys, owners = ([names[place] for place in read] for names in named)
+    return {PROMPT_READ: ItemScores(keys, owners, np.array(list(read.values()), float))}

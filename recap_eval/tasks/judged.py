@@ -13,7 +13,7 @@ from recap_eval.tasks.base import ItemScores, Metric, Scores
 
 MANY = 0.02  # share of answers without a figure from which the result warns
 METRICS = {
-    "rating": Metric("rating", "rating (1-5)", None, True, 1.0),
+    "rating": Metric("rating", "rating (1-5)", None, True, 1.0, "rating"),
     "preference": Metric("preference", "first preferred"),
     "claims": Metric("claims", "claims true"),
 }

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
+from recap_eval.data.coco_ids import JUDGED, chosen, draw_number
 from recap_eval.data.digests import Digests
 from recap_eval.data.items import FileImage
 from recap_eval.endpoint.reply import Reply
@@ -168,15 +169,17 @@ def test_templates_of_users(tmp_path):
 
 
 def test_a_sample_is_a_function_of_keys():
-    keys = [f"key-{number}" for number in range(1000)]
-    chosen = {keys[i] for i in sampled(keys, 100)}
-    assert len(chosen) == 100 and sampled(keys, 100) == sorted(sampled(keys, 100))
+    keys = [draw_number(f"key-{number}") for number in range(1000)]
+    drawn = {keys[i] for i in sampled(keys, 100)}
+    assert len(drawn) == 100 and sampled(keys, 100) == sorted(sampled(keys, 100))
     backwards = keys[::-1]
-    assert {backwards[i] for i in sampled(backwards, 100)} == chosen
-    assert {keys[i] for i in sampled(keys, 50)} < chosen
-    without = [key for key in keys if key not in sorted(chosen)[:10]]
-    assert len({without[i] for i in sampled(without, 100)} & chosen) == 90
+    assert {backwards[i] for i in sampled(backwards, 100)} == drawn
+    assert {keys[i] for i in sampled(keys, 50)} < drawn
+    without = [key for key in keys if key not in sorted(drawn)[:10]]
+    assert len({without[i] for i in sampled(without, 100)} & drawn) == 90
     assert sampled(keys, None) == sampled(keys, 5000) == list(range(1000)) and sampled([], 3) == []
+    ids = [draw_number(f"p{number}", f"COCO_val2014_{number:012d}.jpg") for number in range(500)]  # a suite's own draw
+    assert ids == list(range(500)) and sampled(ids, 40) == chosen(ids, 40, JUDGED)
 
 
 def ask(judge, *items, repeats=1):

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from recap_eval.errors import DataError
-from recap_eval.metrics.inception_score import inception_score
 from recap_eval.metrics.kernel import cmmd, discrepancy, gaussian, kid, polynomial
 from recap_eval.metrics.manifold import manifold
 
@@ -150,19 +149,3 @@ def test_no_matrix_of_pairs_is_held(metric):
 def test_kernels_at_a_point():
     x = np.array([[1.0, 2.0]])
     assert polynomial(x, x)[0, 0] == pytest.approx(3.5**3) and gaussian(x, x + 10)[0, 0] == pytest.approx(np.exp(-1) - 1)
-
-
-def test_inception_score():
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(50, 10)) * 3
-    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    expected = np.exp((p * (np.log(p) - np.log(p.mean(axis=0)))).sum(axis=1).mean())
-    assert inception_score(logits, 1).value == pytest.approx(expected, rel=1e-12)
-    assert inception_score(logits + 1e4, 1).value == pytest.approx(expected, rel=1e-8)
-    assert inception_score(np.zeros((20, 5))).value == pytest.approx(1)
-    sure = inception_score(np.eye(8)[np.arange(80) % 8] * 1000, 1)
-    assert sure.value == pytest.approx(8) and sure.split_sd == 0
-    ten = inception_score(logits, 10)
-    assert ten == inception_score(logits, 10) != inception_score(logits, 10, seed=1) and ten.split_sd > 0
-    with pytest.raises(DataError, match="at least 10"):
-        inception_score(logits[:9])

@@ -1,14 +1,20 @@
 """Prompts: what files and data sets give, and that a wrong row is named."""
 
+import hashlib
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recap_eval.data.coco_ids import Lock, chosen, coco_id, digest_of_ids
+from recap_eval.data.sources import read_sources
 from recap_eval.errors import DataError, UserError
+from recap_eval.generate.presets import ALIASES, PRESETS, preset_name
 from recap_eval.generate.prompt_files import Columns, read_prompts
-from recap_eval.generate.prompt_sources import PRESETS, find_prompts
+from recap_eval.generate.prompt_sources import find_prompts, read_preset
+from recap_eval.hashrand import combine, text_key
 
 
 def write(path, text):
@@ -86,32 +92,119 @@ def test_scenes_by_name(world):
     assert raw.prompts[0].reference == raw.prompts[0].id and raw.name == "scenes-raw"
 
 
-def test_recap_coco_by_name(tmp_path):
-    (tmp_path / "recap-coco-30k").mkdir()
-    rows = [{"image_id": f"{n:012d}", "image": {"bytes": b"x"}, "caption": f"c {n}", "recaption": f"r {n}"} for n in range(3)]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "recap-coco-30k" / "train.parquet")
-    assert pairs(find_prompts("recap-coco-30k", tmp_path, "recap"))[2] == ("000000000002", "r 2")
-    assert pairs(find_prompts("recap-coco-30k", tmp_path))[2] == ("000000000002", "c 2")
+def recap_coco(folder, ids):
+    """Write a small Recap-COCO-30K."""
+    (folder / "recap-coco-30k").mkdir(exist_ok=True)
+    rows = [{"image_id": n, "image": {"bytes": b"x"}, "caption": f"c {n}", "recaption": f"r {n}"} for n in ids]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "recap-coco-30k" / "train.parquet")
 
 
-def test_coco_by_name_takes_the_first_caption(tmp_path):
+def lock(monkeypatch, name, ids, presumed=False):
+    """Let a name stand for these images."""
+    digest = hashlib.sha256("".join(f"{n}\n" for n in sorted(ids)).encode()).hexdigest()
+    monkeypatch.setitem(PRESETS, name, replace(PRESETS[name], lock=Lock(len(ids), digest, presumed)))
+    return digest
+
+
+def test_recap_coco_by_name_in_the_order_of_its_ids(tmp_path, monkeypatch, capsys):
+    recap_coco(tmp_path, [30, 4, 112])
+    digest = lock(monkeypatch, "recap-coco-30k", [4, 30, 112], presumed=True)
+    found = find_prompts("recap-coco30k", tmp_path, "recap")
+    assert pairs(found) == [("4", "r 4"), ("30", "r 30"), ("112", "r 112")] and found.name == "recap-coco-30k-recap"
+    assert pairs(find_prompts("recap-coco-30k", tmp_path))[2] == ("112", "c 112")
+    assert found.source["ids"] == digest and found.source["locked"] is True and not capsys.readouterr().err
+
+
+def test_other_images_than_are_presumed_are_told_and_recorded(tmp_path, capsys):
+    recap_coco(tmp_path, [30, 4])
+    found = find_prompts("recap-coco-30k", tmp_path)
+    assert "its 2 images are not the 30,504 of COCO that are presumed" in capsys.readouterr().err
+    assert found.source["locked"] is False and len(found.source["ids"]) == 64
+
+
+def coco(folder, ids, captions=("one", "two", "three")):
+    """Write small annotations of val2014, their captions in descending order of their ids, and the images."""
+    (folder / "coco" / "annotations").mkdir(parents=True, exist_ok=True)
+    (folder / "coco" / "val2014").mkdir(exist_ok=True)
+    names = {n: f"COCO_val2014_{n:012d}.jpg" for n in ids}
+    images = [{"id": n, "file_name": name} for n, name in names.items()]
+    notes = [{"id": 10 * n - i, "image_id": n, "caption": f"{n} {text}"} for n in ids for i, text in enumerate(captions)]
+    document = {"images": images, "annotations": notes}
+    (folder / "coco" / "annotations" / "captions_val2014.json").write_text(json.dumps(document))
+    for name in names.values():
+        (folder / "coco" / "val2014" / name).write_bytes(b"x")
+
+
+def test_coco_30k_is_chosen_by_hash_with_a_caption_each(tmp_path, monkeypatch):
+    ids = range(1, 200)
+    coco(tmp_path, ids)
+    coco30k = PRESETS["coco-30k"]
+    monkeypatch.setitem(PRESETS, "coco-30k", replace(coco30k, options=coco30k.options | {"n": 60}))
+    kept = sorted(sorted(ids, key=lambda n: combine(text_key("coco-30k"), n))[:60])
+    lock(monkeypatch, "coco-30k", kept)
+    found = find_prompts("coco30k", tmp_path)
+    assert [prompt.id for prompt in found.prompts] == [f"COCO_val2014_{n:012d}.jpg" for n in kept]
+    by_annotation_id = ("three", "two", "one")
+    drawn = [by_annotation_id[combine_below(3, "coco-30k", n)] for n in kept]
+    assert [prompt.text.split()[1] for prompt in found.prompts] == drawn and len(set(drawn)) == 3
+    assert found.source["captions"].startswith("drawn by hash")
+
+
+def combine_below(n, purpose, number):
+    """The first draw of `Draws`, written out."""
+    from recap_eval.hashrand import _mix
+
+    return (_mix(combine(text_key(purpose), text_key("caption"), number) ^ 1) * n) >> 64
+
+
+def test_too_few_annotations_and_other_images_are_refused(tmp_path, monkeypatch):
+    coco(tmp_path, [5, 6, 7])
+    with pytest.raises(DataError, match="lists 3 images, where 30,000"):
+        find_prompts("coco-30k", tmp_path)
+    with pytest.raises(DataError, match=r"coco-val2014 stands for 40,504 images of COCO \(08d12f2dc062\); here are 3 others"):
+        read_preset("coco-val2014", tmp_path)
+    lock(monkeypatch, "coco-val2014", [5, 6, 7])
+    assert [image.key[-7:] for image in read_preset("coco-val2014", tmp_path).images] == ["005.jpg", "006.jpg", "007.jpg"]
+    assert find_prompts("coco-val2014", tmp_path).prompts[0].text == "5 one"
+
+
+def test_karpathy_by_name_takes_the_first_caption(tmp_path, monkeypatch):
     (tmp_path / "coco").mkdir()
     sentences = [{"raw": " First one. "}, {"raw": "second"}]
-    document = {"images": [{"filename": "a.jpg", "split": "restval", "sentences": sentences}]}
+    document = {"images": [{"filename": "COCO_val2014_000000000042.jpg", "split": "restval", "sentences": sentences}]}
     (tmp_path / "coco" / "dataset_coco.json").write_text(json.dumps(document))
-    (tmp_path / "coco" / "a.jpg").write_bytes(b"x")
-    assert pairs(find_prompts("coco-restval", tmp_path)) == [("a.jpg", "First one.")]
+    (tmp_path / "coco" / "COCO_val2014_000000000042.jpg").write_bytes(b"x")
+    lock(monkeypatch, "coco-restval", [42])
+    assert pairs(find_prompts("coco-restval", tmp_path)) == [("COCO_val2014_000000000042.jpg", "First one.")]
     with pytest.raises(UserError, match="has no column 'recap'"):
         find_prompts("coco-restval", tmp_path, "recap")
+    lock(monkeypatch, "coco-restval", [43])
+    with pytest.raises(DataError, match="coco-restval stands for 1 images"):
+        find_prompts("coco-restval", tmp_path)
 
 
-def test_a_locked_preset_refuses_other_prompts(world, monkeypatch):
-    fingerprint = find_prompts("scenes", world).fingerprint
-    monkeypatch.setitem(PRESETS["scenes"].digests, "raw", fingerprint)
-    assert find_prompts("scenes", world).fingerprint == fingerprint
-    monkeypatch.setitem(PRESETS["scenes"].digests, "raw", "0" * 64)
-    with pytest.raises(DataError, match="not what this name stands for"):
-        find_prompts("scenes", world)
+def test_ids_of_coco_and_their_digest():
+    names = ["42", "000000000042", "COCO_val2014_000000000042.jpg", "val2014/COCO_train2014_000000000042.jpeg"]
+    assert {coco_id(name) for name in names} == {42}
+    assert [coco_id(name) for name in ("a.jpg", "", "42.png", "4x2", "COCO_val2014_.jpg", "1234567890123")] == [None] * 6
+    assert digest_of_ids([10, 9]) == hashlib.sha256(b"9\n10\n").hexdigest() != digest_of_ids([910])
+    assert chosen(range(9), 20, "x") == list(range(9)) and chosen([], 3, "x") == []
+
+
+def test_locks_agree_with_each_other():
+    """restval is what Karpathy's val and test leave of val2014, and what Recap-COCO-30K is presumed to be."""
+    locks = {name: preset.lock for name, preset in PRESETS.items() if preset.lock}
+    assert locks["coco-val2014"].n == sum(locks[f"coco-{split}"].n for split in ("val", "test", "restval"))
+    assert locks["recap-coco-30k"].digest == locks["coco-restval"].digest and locks["recap-coco-30k"].presumed
+    assert [name for name, one in locks.items() if one.presumed] == ["recap-coco-30k"]
+    assert all(len(one.digest) == 64 for one in locks.values()) and all(preset_name(alias) in PRESETS for alias in ALIASES)
+
+
+def test_how_to_get_data_names_sources_that_exist():
+    for name, preset in PRESETS.items():
+        command, *words = preset.get.removeprefix("recap-eval ").format(root="DATA").split()
+        sources = words[: words.index("--data")] if command == "fetch" else []
+        assert command in ("fetch", "scenes") and set(sources) <= read_sources().keys(), name
 
 
 def test_what_does_not_go_together(world, tmp_path):

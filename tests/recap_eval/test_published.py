@@ -17,11 +17,13 @@ from recap_eval.commands.clip import _report_after
 from recap_eval.errors import DataError
 from recap_eval.leaderboard import build_table
 from recap_eval.published import load_published, published_files, read_source
+from recap_eval.report.cells import published_grid
 from recap_eval.report.plots import curves, data_digest
 from recap_eval.report.render import boards_of, check_board, render_board
 
 NOWHERE = Path("/nowhere")
 WEB = ("clip-long", "clip-mix", "clip-mix-large-text", "clip-text-encoder")
+DRAWN = ("dit-mix", "dit-scale")
 COLUMNS = [("imagenet1k", "acc1"), ("coco-retrieval", "i2t_r1"), ("coco-retrieval", "t2i_r1")]
 COLUMNS += [("flickr30k-retrieval", "i2t_r1"), ("flickr30k-retrieval", "t2i_r1")]
 
@@ -49,14 +51,56 @@ def test_figures_are_the_papers():
 def test_tables_are_whole_and_agree_where_they_repeat_a_run():
     tables = read_source(published_files(NOWHERE)["recap-datacomp-1b"])
     assert {name: len(table.rows) for name, table in tables.items()} == {
-        "clip_mix": 12, "clip_text_encoder": 9, "clip_mix_large_text": 4, "clip_long": 6,
+        "clip_mix": 12, "clip_text_encoder": 9, "clip_mix_large_text": 4, "clip_long": 6, "dit_mix": 8, "dit_scale": 2,
     }  # fmt: skip
-    assert [table.place for table in tables.values()] == ["v2 Table 3", "v2 Table 4", "v2 Table 5", "v2 Table 6"]
+    places = ["Table 3", "Table 4", "Table 5", "Table 6", "Table 7", "Section 6"]
+    assert [table.place for table in tables.values()] == [f"v2 {place}" for place in places]
     assert [row.place("p_original") for row in tables["clip_mix"].rows] == [*(round(0.1 * i, 1) for i in range(11)), None]
     assert tables["clip_mix"].rows[-1].meta["mix"] == "concat"
     assert printed("clip_mix", "p = 0.8") == printed("clip_text_encoder", "B/16, B text, p = 0.8")
     assert printed("clip_mix", "p = 1") == printed("clip_text_encoder", "B/16, B text, p = 1")
     assert printed("clip_mix_large_text", "p = 0.8") == printed("clip_text_encoder", "B/16, L text, p = 0.8")
+
+
+def drawn(table):
+    """Return a table of generated images as it is shown, by row."""
+    head, *rows = published_grid(build_table(table, NOWHERE), build_table(table, NOWHERE).published[0])
+    return head, {label: cells for label, *cells in rows}
+
+
+def test_figures_of_generated_images_are_the_papers():
+    """Typed by hand from a transcription of v2's Table 7 and section 6: FID, CLIP | FID, CLIP, Recap-CLIP, GPT-4V."""
+    head, rows = drawn("dit-mix")
+    assert head == [
+        "p",
+        "raw FID ↓",
+        "raw CLIP score",
+        "recap FID ↓",
+        "recap CLIP score",
+        "recap Recap-CLIP score",
+        "recap GPT-4V rating",
+    ]
+    assert rows == {
+        "0": ["37.6", "29.2", "27.8", "32.5", "28.3", "2.53"], "0.05": ["38.5", "29.1", "27.9", "32.5", "28.0", "2.51"],
+        "0.1": ["36.0", "29.7", "27.2", "32.7", "28.2", "2.51"], "0.15": ["35.8", "29.9", "28.2", "33.0", "28.1", "2.45"],
+        "0.2": ["35.8", "29.8", "28.4", "32.7", "28.0", "2.53"], "0.5": ["35.3", "29.3", "30.2", "31.9", "26.7", "2.13"],
+        "0.75": ["31.3", "29.4", "32.7", "31.2", "25.8", "1.89"], "1": ["32.5", "28.9", "36.2", "29.3", "19.9", "1.40"],
+    }  # fmt: skip
+    _, scale = drawn("dit-scale")
+    assert scale == {"DiT-B/4, p = 0": rows["0"], "DiT-L/2, p = 0": ["–", "–", "25.14", "34.82", "–", "–"]}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_figures_of_generated_images_say_their_scale(name, tmp_path):
+    render_board(name, tmp_path / "lb", tmp_path)
+    text = (tmp_path / f"{name}.md").read_text()
+    assert "unscaled (raw FID, recap FID, recap GPT-4V rating); × 100 (raw CLIP score," in text and "±" not in text
+    assert "`recap-eval t2i --model M --suite paper --images DIR`" in text
+    rows = list(csv.DictReader(io.StringIO((tmp_path / f"{name}.csv").read_text())))
+    units = {(row["label"], row["data"]): (row["unit"], row["table_scale"], row["higher_is_better"]) for row in rows}
+    assert units["recap FID", "recap-coco-30k-recap"] == ("distance", "1.0", "False")
+    assert units["raw CLIP score", "recap-coco-30k-raw"] == ("cosine", "100.0", "True")
+    assert {row["value"] for row in rows if row["label"] == "raw FID"} >= {"37.6"}
 
 
 @pytest.mark.parametrize("name", WEB)
@@ -200,7 +244,9 @@ def test_damaged_sources_are_named(tmp_path, changes, message):
 
 def test_figures_that_are_no_shares_fit_if_they_are_named(tmp_path):
     own(tmp_path, **table_of(27.8, not_shares=["fid"]))
-    assert load_published("mine:t", tmp_path).rows[0].values == {("coco", "fid"): 27.8}
+    (row,) = load_published("mine:t", tmp_path).rows
+    assert row.values == {("coco", "fid"): 27.8}
+    assert row.figure("coco", "fid") == 27.8 and row.figure("coco", "fid", "val") is None
 
 
 def test_hostile_labels_are_text(tmp_path):
@@ -224,7 +270,7 @@ def test_a_board_that_asks_for_nothing_there_is_told_the_nearest(tmp_path):
 def test_all_boards_are_rendered_and_those_without_a_row_are_told(tmp_path):
     done = recap("recap-eval", "report", "--leaderboards", tmp_path / "lb", "--out", tmp_path / "rep")
     assert done.returncode == 0 and "clip: passed over" in done.stderr
-    assert {path.stem for path in (tmp_path / "rep").glob("*.md")} == set(WEB)
+    assert {path.stem for path in (tmp_path / "rep").glob("*.md")} == {*WEB, *DRAWN}
     check = recap("recap-eval", "report", "--check", "--leaderboards", tmp_path / "lb", "--out", tmp_path / "rep")
     assert check.returncode == 0 and check.stdout.startswith("up to date: clip-long")
     (tmp_path / "rep" / "clip.md").write_text("old")

@@ -41,8 +41,13 @@ def test_wilson(hits, n):
 
 
 def test_all_right_is_not_certain():
-    found = estimate(np.ones(50), np.arange(50))
+    found = estimate(np.ones(50), np.arange(50), share=True)
     assert found.value == 1 and found.se == 0 and 0.9 < found.low < 1 and found.high == 1
+
+
+def test_a_distance_without_spread_is_no_share():
+    found = estimate(np.zeros(50), np.arange(50))
+    assert (found.value, found.low, found.high) == (0, 0, 0)
 
 
 def test_one_cluster_has_no_interval():

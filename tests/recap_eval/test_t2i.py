@@ -162,6 +162,13 @@ def test_pairs_are_compared_on_the_same_prompts(place, measured):
     assert table.count("B is worse") >= 1
 
 
+def test_by_a_distance_no_image_is_right_or_wrong(place, measured):
+    words = ["recap-eval", "show", "right/t2i-fd", "--leaderboards", place / "lb"]
+    assert_two_line_error(recap(*words), 2, "fd is a distance", "recap-eval gallery")
+    listed = recap("recap-eval", "show", "right/t2i-clip", "--metric", "r_precision", "--leaderboards", place / "lb")
+    assert listed.returncode == 0 and "r_precision" in listed.stdout
+
+
 def test_another_reference_is_another_question(place, measured):
     run(place, "right", "--reference", place / "wrong", "--metrics", "fd:clip-raw:mine.py:Model")
     done = recap("recap-eval", "compare", "right", "wrong", "--tasks", "t2i-fd", "--leaderboards", place / "lb")

@@ -1,0 +1,1 @@
+"""What a gallery of generated images shows; no formatting."""
