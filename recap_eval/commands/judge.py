@@ -115,6 +115,8 @@ def _truth(path: Path, column: str) -> dict[str, float]:
         key = next((str(row[name]) for name in IDS if name in row), None)
         if key is None or column not in row:
             raise DataError(f"{place} lacks an id or the column {column!r}.", f"Columns: {', '.join(map(str, row))}")
+        if key in found:
+            raise DataError(f"{place} names {key} again.", "Each id needs one figure: average those of several people first.")
         try:
             found[key] = float(row[column])
         except (TypeError, ValueError):
@@ -137,9 +139,9 @@ def submit_batches(args: argparse.Namespace) -> int:
     found = estimate(items, config)
     print(found.line(config.judge.model) + "; a batch costs half of that" * bool(found.cost), file=sys.stderr)
     docket = Docket(args.state)
-    docket.open_for(config.judge)
     rows = questions_of(items, config.judge, config.repeats, Digests(config.digests))
-    with Answers(config.cache) as answers:
+    with docket.alone(), Answers(config.cache) as answers:
+        docket.open_for(config.judge)
         made = submit(docket, [one for row in rows for one in row], client, answers, config.budget())
     if args.json:
         print(json.dumps([asdict(shard) for shard in made]))
@@ -174,7 +176,7 @@ def collect_batches(args: argparse.Namespace) -> int:
 
     docket = Docket(args.state)
     docket.judge()
-    with Answers(answers_of(args)) as answers:
+    with docket.alone(), Answers(answers_of(args)) as answers:
         found = collect(docket, _client(args), answers)
     if args.json:
         print(json.dumps(asdict(found)))

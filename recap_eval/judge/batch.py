@@ -7,9 +7,11 @@ STATE/NNN.json            the batch: its label, its id once there is one, and ho
 
 from __future__ import annotations
 
+import fcntl
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,25 @@ class Docket:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes out, so that no question is handed in twice.
+
+        Raises:
+            DataError: Another process is at it, or the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            mark = (self.folder / "lock").open("w")
+        except OSError as error:
+            raise DataError(f"Cannot write {self.folder}: {error.strerror}.", "Choose another folder: --state DIR") from error
+        with mark:
+            try:
+                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DataError(f"Another process is at the batches in {self.folder}.", "Wait until it is done.") from error
+            yield
 
     def open_for(self, judge: Judge) -> None:
         """Note who is asked.

@@ -122,6 +122,8 @@ def test_batches_keep_to_the_budget_and_to_their_judge(office, tmp_path):
     with pytest.raises(UserError, match="another judge: other model"):
         docket.open_for(Judge(find_template("paper"), "judge-2", "compatible"))
     assert docket.judge() == JUDGE
+    with docket.alone(), pytest.raises(DataError, match="Another process"), Docket(docket.folder).alone():
+        pass
     with pytest.raises(DataError, match="holds no batches"):
         Docket(tmp_path / "empty").judge()
     wrong = BatchClient(Address(client.address.urls, Key("sk-wrong")))

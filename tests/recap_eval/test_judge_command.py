@@ -80,6 +80,15 @@ def test_ratings_are_results_that_compare(place):
     )
 
 
+def test_html_in_captions_and_answers_is_text(place):
+    with Endpoint(lambda body: "Rating: 4\n<script>alert(1)</script>", key=KEY) as server:
+        t2i(place, "a", server.url)
+    run(place, "gallery", "a", "--list", "list.csv", "--out", "page.html")
+    page = (place / "page.html").read_text()
+    assert "&lt;b&gt;wall&lt;/b&gt; 3" in page and "<b>wall" not in page and "<script>alert" not in page
+    assert "rating (1-5)" in page
+
+
 def test_other_judges_do_not_share_a_column(place):
     with Endpoint(lambda body: "Rating: 3", key=KEY) as server:
         t2i(place, "a", server.url)
