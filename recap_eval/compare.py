@@ -237,6 +237,8 @@ def _against(base: Result, other: Result, metric: str, number: int, ours: ItemSc
     if metric not in other.record["metrics"]:
         return "it was not measured"
     theirs = other.items(metric)
+    if base.record.get("unrated") or other.record.get("unrated"):
+        ours, theirs = _in_common(ours, theirs)
     if ours.items != theirs.items or ours.clusters != theirs.clusters:
         return _other_items(ours, theirs)
     upward = bool(base.record["metrics"][metric]["higher_is_better"])
@@ -244,6 +246,12 @@ def _against(base: Result, other: Result, metric: str, number: int, ours: ItemSc
     value = estimate_of(other.record["metrics"][metric])
     plain = (ours, theirs) if metric not in PLAIN else _plain(base, other, PLAIN[metric], set(ours.items))
     return Against(number, value, difference, upward, None if plain is None else _counts(*plain, upward))
+
+
+def _in_common(ours: ItemScores, theirs: ItemScores) -> tuple[ItemScores, ItemScores]:
+    """Return the scores of the items that both have, where items may lack one: a judge's answers that give no figure."""
+    both = set(ours.items) & set(theirs.items)
+    return _part(ours, both), _part(theirs, both)
 
 
 def _other_items(ours: ItemScores, theirs: ItemScores) -> str:

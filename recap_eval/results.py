@@ -144,8 +144,9 @@ def new_record(
         found = scores.metrics[metric.name]
         known = replace(metric, chance=scores.chance.get(metric.name, metric.chance))
         metrics[metric.name] = _folded(estimate(found.values, found.clusters, share=metric.unit == SHARE), known)
-    warnings = {"warnings": list(scores.warnings)} if scores.warnings else {}
-    return warnings | {
+    told = {"warnings": list(scores.warnings)} if scores.warnings else {}
+    told |= {"unrated": list(scores.unrated)} if scores.unrated else {}
+    return told | {
         "schema_version": SCHEMA_VERSION,
         "task": {"name": task.name, "version": task.version, "kind": task.kind, "primary": task.primary.name},
         "data": asdict(data),
