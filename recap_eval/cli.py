@@ -109,6 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_t2i(commands)
     _add_judge(commands)
+    _add_captions(commands)
     _add_gallery(commands)
     return parser
 
@@ -241,6 +242,23 @@ def _add_judge(commands: Any) -> None:
     from recap_eval.judge.command import add_commands
 
     add_commands(commands, run_judge)
+
+
+def _add_captions(commands: Any) -> None:
+    from recap_eval.captions.options import CAPTIONS_EXAMPLES, add_captions
+
+    captions = add_command(
+        commands, "captions", "measure captions by their text: length, words, flags, truth", CAPTIONS_EXAMPLES
+    )
+    add_captions(captions)
+    captions.set_defaults(run=run_captions)
+
+
+def run_captions(args: argparse.Namespace) -> int:
+    """Measure a caption set."""
+    from recap_eval.commands.captions import evaluate_captions
+
+    return evaluate_captions(args)
 
 
 def run_t2i(args: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from recap_eval.artifact import RUN_FACTS
 from recap_eval.errors import DataError, unknown_name
 from recap_eval.files import canonical_json
 from recap_eval.metrics.macro import PLAIN
-from recap_eval.results import Result, brief, disagreement, estimate_of, scale_of
+from recap_eval.results import Result, brief, disagreement, estimate_of, n_items, scale_of
 from recap_eval.stats import ALPHA, Estimate, holm, paired_items
 from recap_eval.subjects import Subject
 from recap_eval.tasks.base import ItemScores
@@ -215,7 +215,7 @@ def _apart(base: Result, groups: list[dict[int, Result]]) -> str:
 
 def _question(group: dict[int, Result], metric: str, apart: str) -> tuple[Question, list[str]]:
     base, left_out = group[0], []
-    if base.record["metrics"][metric]["n"] == 0:
+    if n_items(base.record["metrics"][metric]) == 0:
         return Question(base, metric, (), apart), [f"{base.task}, {metric}: a figure of the whole, without values per image"]
     ours = base.items(metric)
     found: list[Against] = []
@@ -237,8 +237,10 @@ def _against(base: Result, other: Result, metric: str, number: int, ours: ItemSc
     if metric not in other.record["metrics"]:
         return "it was not measured"
     theirs = other.items(metric)
-    if base.record.get("unrated") or other.record.get("unrated"):
-        ours, theirs = _in_common(ours, theirs)
+    if _lacking(base, metric) or _lacking(other, metric):
+        ours, theirs = _common(ours, theirs)
+        if not ours.items:
+            return "they have no item in common"
     if ours.items != theirs.items or ours.clusters != theirs.clusters:
         return _other_items(ours, theirs)
     upward = bool(base.record["metrics"][metric]["higher_is_better"])
@@ -248,10 +250,16 @@ def _against(base: Result, other: Result, metric: str, number: int, ours: ItemSc
     return Against(number, value, difference, upward, None if plain is None else _counts(*plain, upward))
 
 
-def _in_common(ours: ItemScores, theirs: ItemScores) -> tuple[ItemScores, ItemScores]:
-    """Return the scores of the items that both have, where items may lack one: a judge's answers that give no figure."""
-    both = set(ours.items) & set(theirs.items)
-    return _part(ours, both), _part(theirs, both)
+def _lacking(result: Result, metric: str) -> bool:
+    """Return whether items may lack a score: a judge's answer gave no figure, or only a sample of them was kept."""
+    return bool(result.record.get("unrated")) or "sampled" in result.record["metrics"][metric]
+
+
+def _common(ours: ItemScores, theirs: ItemScores) -> tuple[ItemScores, ItemScores]:
+    """Return the scores of the items that both have; samples drawn by key are a sample of what both measured."""
+    places = {item: number for number, item in enumerate(theirs.items)}
+    own = {item: number for number, item in enumerate(ours.items) if item in places}
+    return ours.part(list(own.values())), theirs.part([places[item] for item in own])
 
 
 def _other_items(ours: ItemScores, theirs: ItemScores) -> str:

@@ -8,7 +8,7 @@ The mixing function is splitmix64's finaliser (Steele, Lea and Flood 2014).
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +24,19 @@ FEISTEL_ROUNDS = 6
 def text_key(text: str) -> int:
     """Return a stable 64-bit key of a text (a sample key, a stream's name)."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def text_hashes(texts: Any) -> np.ndarray:
+    """Return (N,) uint64 stable hashes of N texts; 0 where there is none. Faster than `text_key`, and another function."""
+    import numpy as np
+    from pandas.util import hash_array
+
+    array = np.asarray(texts, dtype=object)
+    known = np.array([text is not None for text in array], dtype=bool)
+    out = np.zeros(len(array), dtype=np.uint64)
+    if known.any():
+        out[known] = hash_array(array[known], categorize=False)
+    return out
 
 
 def _mix(z: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from recap_eval.artifact import RUN_FACTS
 from recap_eval.board import Board, as_measured, asked, comparable, load_board
 from recap_eval.published import PublishedTable, load_published
-from recap_eval.results import Result, estimate_of, read_results
+from recap_eval.results import Result, estimate_of, n_items, read_results
 from recap_eval.stats import ALPHA, BestPlace, Estimate, best_place, holm, mean_over_seeds, paired_items
 
 
@@ -220,7 +220,7 @@ def difference(ours: Cell, base: Cell, metric: str) -> Difference | None:
     common = sorted(left.keys() & right.keys())
     if len(common) > 1:
         return Difference(mean_over_seeds([_value(left[s], metric) - _value(right[s], metric) for s in common]), "seeds")
-    if not common or not left[common[0]].record["metrics"][metric]["n"] or not right[common[0]].record["metrics"][metric]["n"]:
+    if not common or not all(n_items(found[common[0]].record["metrics"][metric]) for found in (left, right)):
         return None
     one, two = left[common[0]].items(metric), right[common[0]].items(metric)
     if one.items != two.items:

@@ -141,11 +141,15 @@ def new_record(
         if metric.name in scores.corpus:
             metrics[metric.name] = _folded(Estimate(scores.corpus[metric.name], None, None, None, 0, 0), metric)
             continue
+        if metric.name in scores.folded:
+            metrics[metric.name] = _folded(scores.folded[metric.name], metric) | _sampled(scores, metric)
+            continue
         found = scores.metrics[metric.name]
         known = replace(metric, chance=scores.chance.get(metric.name, metric.chance))
         metrics[metric.name] = _folded(estimate(found.values, found.clusters, share=metric.unit == SHARE), known)
-    told = {"warnings": list(scores.warnings)} if scores.warnings else {}
+    told: dict[str, Any] = {"warnings": list(scores.warnings)} if scores.warnings else {}
     told |= {"unrated": list(scores.unrated)} if scores.unrated else {}
+    told |= {"details": scores.details} if scores.details else {}
     return told | {
         "schema_version": SCHEMA_VERSION,
         "task": {"name": task.name, "version": task.version, "kind": task.kind, "primary": task.primary.name},
@@ -160,12 +164,22 @@ def new_record(
     }
 
 
+def _sampled(scores: Scores, metric: Metric) -> dict[str, Any]:
+    """Say of a figure that was made as the data went by how many items are kept, perhaps none."""
+    return {"sampled": len(scores.metrics[metric.name].items) if metric.name in scores.metrics else 0}
+
+
 def _folded(found: Estimate, metric: Metric) -> dict[str, Any]:
     interval = None if found.low is None else [found.low, found.high]
     facts = {"value": found.value, "se": found.se, "ci95": interval, "n": found.n, "n_clusters": found.n_clusters}
     facts |= {"chance": metric.chance, "higher_is_better": metric.higher_is_better}
     facts |= {} if metric.scale == PERCENT else {"scale": metric.scale}
     return facts if metric.unit == SHARE else facts | {"unit": metric.unit}
+
+
+def n_items(cell: dict[str, Any]) -> int:
+    """Return how many items of a metric are kept beside a record: all, a sample, or none of a figure of the whole."""
+    return int(cell.get("sampled", cell["n"]))
 
 
 def scale_of(cell: dict[str, Any]) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 
 from recap_eval.data.parquet import parquet_files
 from recap_eval.errors import DataError
+from recap_eval.hashrand import text_hashes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,18 +56,6 @@ def list_files(words: str) -> list[Path]:
     if not found:
         raise DataError(f"{words} is no file, folder or pattern of caption files.", "Check the path; patterns need quotes.")
     return found
-
-
-def hashes(values: Any) -> np.ndarray:
-    """Return (N,) uint64 hashes of N texts; 0 where there is none."""
-    from pandas.util import hash_array
-
-    texts = np.asarray(values, dtype=object)
-    known = np.array([text is not None for text in texts], dtype=bool)
-    out = np.zeros(len(texts), dtype=np.uint64)
-    if known.any():
-        out[known] = hash_array(texts[known], categorize=False)
-    return out
 
 
 @dataclass(frozen=True)
@@ -150,7 +139,7 @@ class Query:
 def _hashed(column: Any) -> np.ndarray:
     import pyarrow as pa
 
-    return hashes(column.cast(pa.string()).to_numpy(zero_copy_only=False) if len(column) else [])
+    return text_hashes(column.cast(pa.string()).to_numpy(zero_copy_only=False) if len(column) else [])
 
 
 def _texts(column: Any, ok: np.ndarray, name: str) -> Any:

@@ -22,7 +22,8 @@ from recap_eval.data.items import file_stamp
 from recap_eval.data.root import default_cache
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_json, read_json, replacing, write_json
-from recap_train.caption_files import Query, Rows, hashes, list_files
+from recap_eval.hashrand import text_hashes
+from recap_train.caption_files import Query, Rows, list_files
 from recap_train.captions import Texts
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class _Collector:
         self._compare(rows, path)
         said = np.zeros(len(rows.place), dtype=np.uint64)
         for column in rows.texts.columns:
-            said = said * np.uint64(0x100000001B3) + hashes(column.to_numpy())
+            said = said * np.uint64(0x100000001B3) + text_hashes(column.to_numpy())
         kept = self._first(rows.place, rows.ok & (self.state[rows.place] < 2))
         self.state[rows.place[kept]], self.said[rows.place[kept]] = 2, said[kept]
         again = rows.ok.copy()
@@ -214,12 +215,12 @@ def _wanted(texts: Texts, join_on: str) -> np.ndarray:
             f"{texts.where(without)} has no {join_on} in its KEY.json to join captions on.",
             f"Try {others}; key only if the captions were made from this very download.",
         )
-    return hashes(values)
+    return text_hashes(values)
 
 
 def _known_digests(texts: Texts, row_place: np.ndarray, places: int) -> np.ndarray | None:
     """Return (places,) hashes of the images' sha256, by which a join on keys is checked; None if there are none."""
-    digests = hashes(texts.column("json:sha256"))
+    digests = text_hashes(texts.column("json:sha256"))
     if not digests.any():
         warn(f"joined on key, and the shards have no sha256 to check it by. {ANOTHER_DOWNLOAD}")
         return None

@@ -51,12 +51,12 @@ def _link_name(result: Result) -> str:
     return f"s{result.meta['seed']}" if "seed" in result.meta else "record"
 
 
-def board_page(table: Table, plot: str | None, links: dict[str, str]) -> str:
+def board_page(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
     """Render a board's page: it opens from disk, asks no network, and works without JavaScript.
 
     Args:
         table: The table.
-        plot: Name of the plot's file beside the page, or None.
+        plots: Titles by name of the plot's file beside the page.
         links: Relative link by path of a result record.
     """
     groups = [
@@ -74,13 +74,19 @@ def board_page(table: Table, plot: str | None, links: dict[str, str]) -> str:
         title = cells.others_title(table.board)
         groups.append({"title": title, "first": "model", "support": [], "rows": rows, "has_delta": False})
     page: str = environment().get_template("board.html").render(
-        board=table.board, groups=groups, headers=cells.headers(table), plot=plot, legend=_legend(table),
+        board=table.board, groups=groups, headers=cells.headers(table), plots=_told(table, plots), legend=_legend(table),
         left_out=table.left_out, sources=text.sources_text(table),
         published=[_published(table, group) for group in table.published],
         not_measured="" if table.measured else text.NOT_MEASURED, hint=text.measure_command(table.board),
         not_ranked=text.not_ranked(table.board),
     )  # fmt: skip
     return page + "\n"
+
+
+def _told(table: Table, plots: dict[str, str]) -> dict[str, str]:
+    """Return what each plot shows, in words: that over the board's axis, and others."""
+    over = f"{table.board.title}: each score over p{' with 95 % intervals' if table.measured else ''}"
+    return {file: over if file == f"{table.board.name}.svg" else title for file, title in plots.items()}
 
 
 def _legend(table: Table) -> str:

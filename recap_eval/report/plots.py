@@ -117,8 +117,20 @@ def _frame(figure: Figure, table: Table) -> None:
 
 
 def _bytes(figure: Figure, table: Table, form: str) -> bytes:
+    return as_bytes(figure, table.board.title, data_digest(table), form)
+
+
+def as_bytes(figure: Figure, title: str, digest: str, form: str) -> bytes:
+    """Return a figure as a file that is the same for the same data, the digest of the data in it.
+
+    Args:
+        figure: The figure.
+        title: Its title.
+        digest: Digest of what is plotted.
+        form: "svg" or "png".
+    """
     buffer = io.BytesIO()
-    facts: dict[str, Any] = {"Title": table.board.title, "Description": f"data sha256:{data_digest(table)}"}
+    facts: dict[str, Any] = {"Title": title, "Description": f"data sha256:{digest}"}
     facts |= {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
     figure.savefig(buffer, format=form, metadata=facts)
     return buffer.getvalue()

@@ -12,6 +12,7 @@ from recap_eval.errors import DataError
 from recap_eval.files import replacing
 from recap_eval.leaderboard import Table, build_table
 from recap_eval.report import html, text
+from recap_eval.report.caption_plots import PLOTS, Plot
 from recap_eval.report.cells import all_rows
 from recap_eval.report.plots import curves, data_digest, score_over_axis
 
@@ -63,12 +64,18 @@ def _links(table: Table, out: Path) -> dict[str, str]:
 
 def _texts(table: Table, out: Path, plotted: bool) -> dict[str, str]:
     name, links = table.board.name, _links(table, out)
-    plot = f"{name}.svg" if plotted else None
+    plots = {f"{name}.svg": table.board.title} if plotted else {}
+    plots |= {f"{name}-{plot.name}.svg": plot.title for plot in _more(table)}
     return {
-        f"{name}.md": text.markdown(table, plot, links),
+        f"{name}.md": text.markdown(table, plots, links),
         f"{name}.csv": text.csv(table),
-        f"{name}.html": html.board_page(table, plot, links),
+        f"{name}.html": html.board_page(table, plots, links),
     }
+
+
+def _more(table: Table) -> list[Plot]:
+    """Return the plots of what results tell besides figures."""
+    return [plot for plot in PLOTS if plot.shows(table)]
 
 
 def _has_plot(table: Table) -> bool:
@@ -94,6 +101,8 @@ def render_board(name: str, leaderboards: Path, out: Path) -> Rendered:
     table = _table(name, leaderboards)
     plots = {f"{name}.{form}": content for form, content in score_over_axis(table).items()}
     contents = {file: content.encode() for file, content in _texts(table, out, bool(plots)).items()} | plots
+    for plot in _more(table):
+        contents |= {f"{name}-{plot.name}.{form}": content for form, content in plot.draw(table).items()}
     for file, content in contents.items():
         _write(out / file, content)
     return Rendered([out / file for file in contents], text.terminal(table))
@@ -111,9 +120,11 @@ def check_board(name: str, leaderboards: Path, out: Path) -> str | None:
             return f"{path} is missing. Render it: recap-eval report {name}"
         if (line := _first_difference(path.read_text(encoding="utf-8"), content)) is not None:
             return f"{path}:{line} does not follow from the results. Render it again: recap-eval report {name}"
-    plot = out / f"{name}.svg"
-    if _has_plot(table) and (not plot.is_file() or DIGEST.findall(plot.read_text(encoding="utf-8")) != [data_digest(table)]):
-        return f"{plot} is missing or stale. Render it again: recap-eval report {name}"
+    drawn = {out / f"{name}.svg": data_digest(table)} if _has_plot(table) else {}
+    drawn |= {out / f"{name}-{plot.name}.svg": plot.digest(table) for plot in _more(table)}
+    for path, digest in drawn.items():
+        if not path.is_file() or DIGEST.findall(path.read_text(encoding="utf-8")) != [digest]:
+            return f"{path} is missing or stale. Render it again: recap-eval report {name}"
     return None
 
 

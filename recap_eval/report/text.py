@@ -64,12 +64,12 @@ def sources_text(table: Table) -> list[str]:
     return [f"{line} ({', '.join(labels)})" for line, labels in seen.items()]
 
 
-def markdown(table: Table, plot: str | None, links: dict[str, str]) -> str:
+def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
     """Render a table as markdown.
 
     Args:
         table: The table.
-        plot: Name of the plot's file beside the report, or None.
+        plots: Titles by name of the plot's file beside the report.
         links: Relative link by path of a result record.
     """
     board = table.board
@@ -81,8 +81,7 @@ def markdown(table: Table, plot: str | None, links: dict[str, str]) -> str:
         parts += [pipe(grid(table, rows, "p", deltas=True)), legend(board)]
     if not table.measured:
         parts.append(f"{NOT_MEASURED} Measure a model: `{measure_command(board)}`")
-    if plot:
-        parts.append(f"![{board.title}]({plot})")
+    parts += [f"![{title}]({file})" for file, title in plots.items()]
     if table.others:
         parts += [f"## {others_title(board)}", pipe(grid(table, table.others, "model", deltas=False))]
         parts += [] if table.sweeps else [legend_items(board)]

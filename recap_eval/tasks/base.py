@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from recap_eval.data.items import AnyData
+from recap_eval.stats import Estimate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,6 +82,8 @@ class Scores:
         absent: Metrics of the task that have no item in this data; the record leaves them out.
         unrated: Items that have no score though nothing is wrong with them: a judge's answer gave no figure.
         facts: How the scores came about, for the result's `run`.
+        folded: Metrics whose mean and error were made as the data went by. Items of theirs, if there are any, are a sample.
+        details: What is more than a figure, such as histograms, for plots.
     """
 
     metrics: dict[str, ItemScores]
@@ -91,6 +94,8 @@ class Scores:
     absent: tuple[str, ...] = ()
     unrated: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    folded: dict[str, Estimate] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 class Asked(Protocol):

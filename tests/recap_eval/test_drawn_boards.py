@@ -86,7 +86,7 @@ def test_unlike_distances_are_never_in_one_column(tmp_path, sentence, other):
     assert [row.axis for row in table.sweeps[0].rows] == [0.0, 0.5]
     assert table.left_out == (f"dit-p1-s0/recap-coco-30k-recap on t2i-fid: {sentence}",)
     assert sentence in text.markdown(
-        table, None, {str(r.path): "x" for row in table.sweeps[0].rows for r in row.cells[0].results}
+        table, {}, {str(r.path): "x" for row in table.sweeps[0].rows for r in row.cells[0].results}
     )
     with pytest.raises(DataError, match="Nothing can be compared") as caught:
         compare(find_subjects(["dit-p0-s0", "dit-p1-s0"], tmp_path))
@@ -195,7 +195,7 @@ def test_a_distance_without_an_error_is_a_row_without_a_difference(tmp_path):
     table = board(tmp_path)
     (low, high) = table.sweeps[0].rows
     assert low.cells[0].n == 40 and low.cells[0].best and low.cells[0].to_baseline is None and high.cells[0].tied
-    assert "| 0 | 1 | **35.00** |" in text.markdown(table, None, dict.fromkeys(map(str, (tmp_path).rglob("*.json")), "x"))
+    assert "| 0 | 1 | **35.00** |" in text.markdown(table, {}, dict.fromkeys(map(str, (tmp_path).rglob("*.json")), "x"))
 
 
 def test_models_without_a_mix_have_one_row_for_all_prompts(tmp_path):

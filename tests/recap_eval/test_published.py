@@ -46,14 +46,18 @@ def test_figures_are_the_papers():
     long = (("urban1k", "i2t_r1"), ("urban1k", "t2i_r1"), ("vg-attribution", "macro"))
     assert printed("clip_long", "Recap-CLIP L/16, recaptioned", long) == ["89.0", "91.8", "66.8"]
     assert printed("clip_long", "OpenAI CLIP B/16", long) == ["67.4", "53.3", "62.6"]
+    rows = {row.label: row for row in load_published("recap-datacomp-1b:captions", NOWHERE).rows}
+    assert [rows[name].figure("captions-length", "words") for name in ("original", "recaption")] == [10.22, 49.43]
+    assert rows["recaption"].figure("captions-vocabulary", "union_share") == 0.8286
 
 
 def test_tables_are_whole_and_agree_where_they_repeat_a_run():
     tables = read_source(published_files(NOWHERE)["recap-datacomp-1b"])
     assert {name: len(table.rows) for name, table in tables.items()} == {
-        "clip_mix": 12, "clip_text_encoder": 9, "clip_mix_large_text": 4, "clip_long": 6, "dit_mix": 8, "dit_scale": 2,
+        "clip_mix": 12, "clip_text_encoder": 9, "clip_mix_large_text": 4, "clip_long": 6, "captions": 2, "dit_mix": 8,
+        "dit_scale": 2,
     }  # fmt: skip
-    places = ["Table 3", "Table 4", "Table 5", "Table 6", "Table 7", "Section 6"]
+    places = ["Table 3", "Table 4", "Table 5", "Table 6", "Section 4", "Table 7", "Section 6"]
     assert [table.place for table in tables.values()] == [f"v2 {place}" for place in places]
     assert [row.place("p_original") for row in tables["clip_mix"].rows] == [*(round(0.1 * i, 1) for i in range(11)), None]
     assert tables["clip_mix"].rows[-1].meta["mix"] == "concat"
@@ -270,9 +274,9 @@ def test_a_board_that_asks_for_nothing_there_is_told_the_nearest(tmp_path):
 def test_all_boards_are_rendered_and_those_without_a_row_are_told(tmp_path):
     done = recap("recap-eval", "report", "--leaderboards", tmp_path / "lb", "--out", tmp_path / "rep")
     assert done.returncode == 0 and "clip: passed over" in done.stderr
-    assert {path.stem for path in (tmp_path / "rep").glob("*.md")} == {*WEB, *DRAWN}
+    assert {path.stem for path in (tmp_path / "rep").glob("*.md")} == {*WEB, *DRAWN, "captions"}
     check = recap("recap-eval", "report", "--check", "--leaderboards", tmp_path / "lb", "--out", tmp_path / "rep")
-    assert check.returncode == 0 and check.stdout.startswith("up to date: clip-long")
+    assert check.returncode == 0 and check.stdout.startswith("up to date: captions, clip-long")
     (tmp_path / "rep" / "clip.md").write_text("old")
     stale = recap("recap-eval", "report", "--check", "--leaderboards", tmp_path / "lb", "--out", tmp_path / "rep")
     assert_two_line_error(stale, 1, "holds no result for board 'clip'")

@@ -1,0 +1,1 @@
+"""Caption sets: read in batches, and what their texts alone say, as states that add up."""

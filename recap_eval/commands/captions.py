@@ -1,0 +1,140 @@
+"""`recap-eval captions`: what text alone says of a caption set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recap_eval.data.root import default_cache
+from recap_eval.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from recap_eval.caption_scoring import Extras
+    from recap_eval.captions.scan import Question
+    from recap_eval.runner import Outcome
+    from recap_eval.tasks.captions import Family
+
+WIDE = 110  # characters of a sample shown
+
+
+def evaluate_captions(args: argparse.Namespace) -> int:
+    """Measure caption files by every family named; one that fails leaves the others running.
+
+    Returns:
+        0, or 1 if anything failed.
+    """
+    from recap_eval.caption_scoring import Set, measure_captions
+    from recap_eval.captions.files import find_files
+    from recap_eval.captions.scan import Scan, first_samples
+    from recap_eval.parallel import Team
+    from recap_eval.runner import Options
+    from recap_eval.tasks.captions import find_families
+
+    families = find_families(args.metrics)
+    question = _question(args, families)
+    extras = _extras(args, families, question)
+    shard = Team.of(args.shard).shard
+    cache = None if args.no_cache else args.cache or default_cache()
+    if shard is not None and (cache is None or args.limit is not None):
+        raise UserError(
+            "A part of a run goes neither with --no-cache nor with --limit.", "Parts meet in the cache: leave one out."
+        )
+    files = find_files(args.captions)
+    name = args.name or _name(args.captions)
+    print(f"{name}: {len(files):,} files; {_told(question)}", file=sys.stderr)
+    _show(first_samples(files[0], question))
+    start = time.perf_counter()
+    surveys = Scan(files, question, cache).run(shard)
+    seconds = time.perf_counter() - start
+    rows = surveys[question.column].content.rows
+    print(f"{name}: {rows:,} rows in {seconds:.1f} s", file=sys.stderr)
+    if shard is not None:
+        print("This part is counted. When all parts are, the same command without --shard gives the figures.", file=sys.stderr)
+        return 0
+    options = Options(args.out, Path(), force=args.force)
+    outcomes = measure_captions(Set(name, question, surveys, seconds), list(families.values()), extras, options)
+    return _end(args, outcomes)
+
+
+def _question(args: argparse.Namespace, families: dict[str, Family]) -> Question:
+    from recap_eval.captions.files import preset_roles
+    from recap_eval.captions.scan import Question
+    from recap_eval.captions.tokens import load_tokenizer
+    from recap_eval.tasks.captions import states_of
+
+    column, against = args.column, args.against
+    if args.caption_preset is not None:
+        if column is not None:
+            raise UserError("--caption-preset names the column already.", "Leave out --column, or the preset.")
+        column, original = preset_roles(args.caption_preset)
+        against = against or original or None
+    if column is None:
+        raise UserError(
+            "Which column holds the captions is not said.",
+            "Name it: --column re_caption, or --caption-preset recap-datacomp|datacomp|scenes",
+        )
+    if column == against:
+        raise UserError(f"--column and --against are both {column!r}.", "Name two columns, or leave --against out.")
+    tokenizers = (
+        tuple(load_tokenizer(word) for word in dict.fromkeys(args.tokenizer or ["clip"])) if "tokens" in families else ()
+    )
+    if len({one.name for one in tokenizers}) < len(tokenizers):
+        raise UserError("Two tokenizers have one name.", "Put each tokenizer.json into a folder of its own name.")
+    return Question(column, against, args.key, states_of(list(families.values())), tokenizers, args.limit)
+
+
+def _extras(args: argparse.Namespace, families: dict[str, Family], question: Question) -> Extras:
+    from recap_eval.caption_scoring import Extras
+    from recap_eval.captions.references import read_references
+
+    if "truth" in families and args.truth is None:
+        raise UserError(
+            "Nothing tells the truth of these captions.", "Name a scenes split's ground truth: --truth scenes/test.parquet"
+        )
+    if "references" in families and args.references is None and question.against is None:
+        raise UserError(
+            "There is nothing to hold the captions against.",
+            "Give --references FILE, or the column that holds them: --against caption",
+        )
+    if args.truth is not None and not args.truth.is_file():
+        raise DataError(f"{args.truth} does not exist.", "Name a scenes split's ground truth, such as scenes/test.parquet.")
+    known = None if args.references is None else read_references(args.references, args.reference_column, args.key)
+    return Extras(known, args.reference_tokens, args.truth)
+
+
+def _name(words: list[str]) -> str:
+    """Return what the files are called: a file's stem, a folder's name, of a pattern the folder that it begins with."""
+    place = Path(words[0]).expanduser()
+    if place.is_file():
+        return place.stem
+    whole = place.parts
+    plain = whole[: next((number for number, part in enumerate(whole) if any(sign in part for sign in "*?[")), len(whole))]
+    return Path(*plain).resolve().name or "captions"
+
+
+def _told(question: Question) -> str:
+    return f"captions: {question.column}" + (f", against: {question.against}" if question.against else "")
+
+
+def _show(samples: list[tuple[str, dict[str, str | None]]]) -> None:
+    """Show samples, so that a wrong column is seen before anything is counted."""
+    for key, texts in samples:
+        for column, text in texts.items():
+            print(f"  {key}  {column}: {text[:WIDE]!r}" if text is not None else f"  {key}  {column}: null", file=sys.stderr)
+
+
+def _end(args: argparse.Namespace, outcomes: dict[str, Outcome]) -> int:
+    from recap_eval.runner import as_json
+
+    failed = [(column, name, why) for column, found in outcomes.items() for name, why in found.failed.items()]
+    if args.json:
+        print(json.dumps({column: as_json(found) for column, found in outcomes.items()}))
+    else:
+        print(f"Results: {args.out / 'results'}; the table: recap-eval report captions", file=sys.stderr)
+    for column, name, why in failed:
+        print(f"error: {column}, {name}: {why.what}\n       {why.hint}", file=sys.stderr)
+    return 1 if failed else 0

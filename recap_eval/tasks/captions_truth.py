@@ -1,0 +1,106 @@
+"""Captions of scenes held against the scenes: how many of their claims are true, how much of what is there they tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from recap_eval.captions.survey import All
+from recap_eval.data.parquet import read_columns
+from recap_eval.data.scenes.claims import VERSION, claims
+from recap_eval.data.scenes.told import Claims
+from recap_eval.data.scenes.verdict import KINDS, Verdict, held_against
+from recap_eval.data.scenes.world import COLOURS, GROUNDS, PLACES, SHAPES, SIZES, TEXTURES, Scene, Thing
+from recap_eval.errors import DataError, UserError
+from recap_eval.tasks.base import ItemScores, Scores
+from recap_eval.tasks.captions import Given
+
+COLUMNS = ("key", "objects", "ground", "texture")
+WHOLE: dict[str, Callable[[Verdict], float | None]] = {
+    "truth": lambda one: one.truth,
+    "recall": lambda one: one.recall,
+    "hallucination": lambda one: one.hallucination,
+    "all_true": lambda one: None if one.all_true is None else float(one.all_true),
+}
+Judged = tuple[str, Claims, Verdict]
+
+
+def read_truth(path: Path) -> dict[str, Scene]:
+    """Return the scenes of a split by key, from the parquet of its ground truth.
+
+    Raises:
+        DataError: It is not such a parquet.
+    """
+    try:
+        return {key: _scene(*row) for key, *row in zip(*read_columns(path, COLUMNS), strict=True)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is no ground truth of scenes ({error}).", "Name scenes/SPLIT.parquet: --truth FILE") from error
+
+
+def _scene(objects: list[dict[str, str]], ground: str, texture: str) -> Scene:
+    things = tuple(
+        Thing(COLOURS.index(one["colour"]), SHAPES.index(one["shape"]), SIZES.index(one["size"]), PLACES.index(one["place"]))
+        for one in objects
+    )
+    return Scene(things, GROUNDS.index(ground), TEXTURES.index(texture))
+
+
+def scores(given: Given) -> Scores:
+    """Score each caption's claims: precision in all and by kind, recall, invented things; clustered by image.
+
+    Raises:
+        UserError: No truth is named.
+        DataError: No caption is of a scene of that truth.
+    """
+    if given.truth is None:
+        raise UserError(
+            "Nothing tells the truth of these captions.", "Name a scenes split's ground truth: --truth scenes/test.parquet"
+        )
+    scenes, state = read_truth(given.truth), given.survey.states["all"]
+    assert isinstance(state, All)
+    judged: list[Judged] = []
+    for key, text, _ in state.found:
+        if key in scenes:
+            told = claims(text)
+            judged.append((key, told, held_against(told, scenes[key])))
+    if not judged:
+        raise DataError(
+            f"No caption has a key of {given.truth}.",
+            "Captions and truth must be of the same split: --truth scenes/SPLIT.parquet",
+        )
+    tests = WHOLE | {kind: lambda one, kind=kind: one.of(kind) for kind in KINDS}
+    found = {name: _items(judged, test) for name, test in tests.items()}
+    metrics = {name: items for name, items in found.items() if items is not None}
+    absent = tuple(name for name in found if name not in metrics)
+    return Scores(metrics, _extra(judged, len(state.found), len(scenes)), absent=absent)
+
+
+def _items(judged: Sequence[Judged], test: Callable[[Verdict], float | None]) -> ItemScores | None:
+    """Return a figure of each caption that has it, by key and number of the caption among those of its image."""
+    import numpy as np
+
+    keys: list[str] = []
+    values: list[float] = []
+    for key, _, verdict in judged:
+        if (value := test(verdict)) is not None:
+            keys.append(key)
+            values.append(value)
+    if not keys:
+        return None
+    seen: dict[str, int] = {}
+    names = []
+    for key in keys:
+        seen[key] = seen.get(key, 0) + 1
+        names.append(key if seen[key] == 1 else f"{key}#{seen[key]}")
+    return ItemScores(names, keys, np.array(values, dtype=np.float64))
+
+
+def _extra(judged: Sequence[Judged], captions: int, scenes: int) -> dict[str, Any]:
+    words, unknown = sum(told.words for _, told, _ in judged), sum(told.unknown for _, told, _ in judged)
+    facts = {
+        "claims_per_caption": sum(told.n for _, told, _ in judged) / len(judged),
+        "words_not_understood": unknown / max(words, 1),
+    }
+    facts |= {"without_claims": float(sum(not told.n for _, told, _ in judged)), "without_truth": float(captions - len(judged))}
+    return facts | {"scenes": float(scenes), "claims_version": float(VERSION)}
