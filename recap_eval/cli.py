@@ -73,12 +73,13 @@ T2I_EXAMPLES = """examples:
   recap-eval t2i --images images/dit-recap --metrics scenes-truth                          do they show what was asked for?
   recap-eval t2i --images images/a --reference coco2014/val --frame crop:256 --save-stats val256.npz
   recap-eval t2i --model ORG/PIPELINE --prompts coco-30k --images images/a --reference coco-val2014 --metrics fid,clip
+  recap-eval t2i --images images/a --metrics judge --max-cost 5                            rated by a vision LLM
   recap-eval compare dit-p0/scenes-recap dit-p0.5/scenes-recap                             paired on the same prompts
 
 A suite's parts: each makes its share and ends; the one that ends last, or the same command without --shard, scores.
 
-Metrics: fid, kid, fd-dinov2, cmmd, prdc to a reference; clip, recap-clip to the prompts; scenes-truth, the share of a scene
-prompt's claims that hold; any model or extractor by clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR (inception,
+Metrics: fid, kid, fd-dinov2, cmmd, prdc to a reference; clip, recap-clip, judge to the prompts; scenes-truth, the share of a
+scene prompt's claims that hold; any model or extractor by clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR (inception,
 dinov2, clip:MODEL). See docs/protocols.md."""
 
 STUDY_EXAMPLES = """examples:
@@ -107,6 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_study(commands)
     _add_generate(commands)
     _add_t2i(commands)
+    _add_judge(commands)
     _add_captions(commands)
     _add_gallery(commands)
     return parser
@@ -236,6 +238,12 @@ def _add_gallery(commands: Any) -> None:
     add_gallery(add_command(commands, "gallery", "show generated images: prompts by models, best and worst", EXAMPLES))
 
 
+def _add_judge(commands: Any) -> None:
+    from recap_eval.judge.command import add_commands
+
+    add_commands(commands, run_judge)
+
+
 def _add_captions(commands: Any) -> None:
     from recap_eval.captions.options import CAPTIONS_EXAMPLES, add_captions
 
@@ -258,6 +266,13 @@ def run_t2i(args: argparse.Namespace) -> int:
     from recap_eval.commands.t2i import evaluate_images
 
     return evaluate_images(args)
+
+
+def run_judge(args: argparse.Namespace) -> int:
+    """Run a judge on its own."""
+    from recap_eval.commands.judge import run_judge as run
+
+    return run(args)
 
 
 def run_generate(args: argparse.Namespace) -> int:

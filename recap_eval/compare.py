@@ -237,10 +237,10 @@ def _against(base: Result, other: Result, metric: str, number: int, ours: ItemSc
     if metric not in other.record["metrics"]:
         return "it was not measured"
     theirs = other.items(metric)
-    if "sampled" in base.record["metrics"][metric]:
+    if _lacking(base, metric) or _lacking(other, metric):
         ours, theirs = _common(ours, theirs)
         if not ours.items:
-            return "the samples have no item in common"
+            return "they have no item in common"
     if ours.items != theirs.items or ours.clusters != theirs.clusters:
         return _other_items(ours, theirs)
     upward = bool(base.record["metrics"][metric]["higher_is_better"])
@@ -250,8 +250,13 @@ def _against(base: Result, other: Result, metric: str, number: int, ours: ItemSc
     return Against(number, value, difference, upward, None if plain is None else _counts(*plain, upward))
 
 
+def _lacking(result: Result, metric: str) -> bool:
+    """Return whether items may lack a score: a judge's answer gave no figure, or only a sample of them was kept."""
+    return bool(result.record.get("unrated")) or "sampled" in result.record["metrics"][metric]
+
+
 def _common(ours: ItemScores, theirs: ItemScores) -> tuple[ItemScores, ItemScores]:
-    """Return the items that both samples have: drawn by key, they are a sample of what both measured."""
+    """Return the scores of the items that both have; samples drawn by key are a sample of what both measured."""
     places = {item: number for number, item in enumerate(theirs.items)}
     own = {item: number for number, item in enumerate(ours.items) if item in places}
     return ours.part(list(own.values())), theirs.part([places[item] for item in own])

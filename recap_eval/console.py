@@ -64,6 +64,11 @@ def warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
+def note(text: str) -> None:
+    """Tell what is about to happen."""
+    print(text, file=sys.stderr)
+
+
 def progress_bar(total: int, what: str, unit: str, **options: Any) -> Any:
     """Return a progress bar with rate and remaining time on standard error.
 

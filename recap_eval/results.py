@@ -148,6 +148,7 @@ def new_record(
         known = replace(metric, chance=scores.chance.get(metric.name, metric.chance))
         metrics[metric.name] = _folded(estimate(found.values, found.clusters, share=metric.unit == SHARE), known)
     told: dict[str, Any] = {"warnings": list(scores.warnings)} if scores.warnings else {}
+    told |= {"unrated": list(scores.unrated)} if scores.unrated else {}
     told |= {"details": scores.details} if scores.details else {}
     return told | {
         "schema_version": SCHEMA_VERSION,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recap_eval.data.coco_ids import draw_number
 from recap_eval.data.digests import MEMORY, Digests, fingerprint
 from recap_eval.data.items import DataId, FileImage, ImageItem
 from recap_eval.errors import DataError, UserError
@@ -24,11 +25,13 @@ from recap_eval.results import Result, identity, new_record, result_path, scale_
 from recap_eval.runner import Options, Outcome, known_result, make_embedder, measure_each
 from recap_eval.tasks.base import Scores
 from recap_eval.tasks.generation import Features, Real, SetMetric, clip_scores
+from recap_eval.tasks.judged import METRICS
 
 if TYPE_CHECKING:
     import numpy as np
 
     from recap_eval.extractors.base import Extraction, Extractor
+    from recap_eval.judge.rating import Config
 
 
 Found = tuple[list[str], "np.ndarray", dict[str, str]]  # keys, features, what is wrong with the images left out
@@ -103,10 +106,14 @@ class Bench:
         reference: What the distances are to; None if there is none.
         how: How extractors are built and run.
         options: Where results and features go, and how errors are met.
+        jury: The judge at work, and how many images it sees; None if there is none.
     """
 
-    def __init__(self, images: ImageSet, reference: Reference | None, how: Extraction, options: Options) -> None:
-        self.images, self.reference, self.how, self.options = images, reference, how, options
+    def __init__(
+        self, images: ImageSet, reference: Reference | None, how: Extraction, options: Options,
+        jury: tuple[Config, int | None] | None = None,
+    ) -> None:  # fmt: skip
+        self.images, self.reference, self.how, self.options, self.jury = images, reference, how, options, jury
         cache = options.cache
         self._digests = Digests(None if cache is None else cache / MEMORY, options.progress)
         self._extractors: dict[str, Extractor] = {}
@@ -130,7 +137,10 @@ class Bench:
 
     def measure(self, metric: SetMetric) -> tuple[Result, bool]:
         """Return a metric's result, and whether it was made now."""
-        sorts = {"claims": self._against_claims, "prompts": self._against_prompts, "reference": self._against_reference}
+        sorts = {
+            "claims": self._against_claims, "judge": self._by_judge, "prompts": self._against_prompts,
+            "reference": self._against_reference,
+        }  # fmt: skip
         return sorts[metric.against](metric)
 
     def _prompted(self) -> tuple[list[str], list[str]]:
@@ -156,6 +166,19 @@ class Bench:
         return self._written(
             metric, settings, lambda: (clip_scores(embedder, self.items, prompts, owners), embedder.bad)
         )  # fmt: skip
+
+    def _by_judge(self, metric: SetMetric) -> tuple[Result, bool]:
+        from recap_eval.judge.questions import Item, sampled
+        from recap_eval.tasks.judged import judge_scores
+
+        assert self.jury is not None
+        prompts, _ = self._prompted()
+        config, n = self.jury
+        chosen = sampled([draw_number(image.id, image.reference) for image in self.images.images], n)
+        items = [Item.of(self.items[i].key, self.items[i], prompts[i]) for i in chosen]
+        settings = _flat("judge", config.judge.settings()) | {"repeats": config.repeats, "n": len(items)}
+        given = replace(metric, metrics=(METRICS[config.judge.template.parser],))
+        return self._written(given, settings, lambda: judge_scores(items, config, self._prompt_of))
 
     def _against_reference(self, metric: SetMetric) -> tuple[Result, bool]:
         if self.reference is None:
@@ -248,7 +271,7 @@ class Bench:
         seconds = time.perf_counter() - start
         record = new_record(metric, self.model, self.source, settings, scores, bad)
         record["partial"] = record["partial"] or not self.images.is_whole or self.images.is_limited
-        record["run"] = run_record(seconds) | {"images_per_second": round(len(self.items) / seconds, 1)}
+        record["run"] = run_record(seconds) | {"images_per_second": round(settings["n"] / seconds, 1)} | scores.facts
         return write_result(path, record, scores), True
 
 
@@ -270,6 +293,10 @@ def line(metric: SetMetric, result: Result, fresh: bool) -> str:
         told.append(f"at infinite N {extra['fd_infinity']:.4g}{se}")
     if extra.get("truncated_share"):
         told.append(f"{extra['truncated_share']:.1%} of the prompts cut")
+    if extra.get("unparsable") or extra.get("refused"):
+        told.append(f"{extra['unparsable']:,} unparsable, {extra['refused']:,} refused")
+    if "cost_usd" in extra:
+        told.append(f"${extra['cost_usd']:,.2f}")
     note = f"{record['run']['seconds']:.1f} s" if fresh else "measured before, not measured again"
     part = ", PARTIAL" if result.partial else ""
     warnings = "".join(f"\n    warning: {sentence}" for sentence in record.get("warnings", []))

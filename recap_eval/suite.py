@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recap_eval.data.coco_ids import chosen, coco_id
+from recap_eval.data.coco_ids import chosen, draw_number
 from recap_eval.errors import DataError, UserError, unknown_name
 from recap_eval.generate.prompts import PromptSet
-from recap_eval.hashrand import text_key
 from recap_eval.tasks.generation import find_metrics
 
 SHIPPED = Path(__file__).parent / "suites"
@@ -190,7 +189,6 @@ def judged(judge: Judge, prompts: PromptSet) -> list[str]:
 
     They are those with the smallest hash of their image of COCO; of prompts that have none, of their id.
     """
-    known = [coco_id(prompt.reference or prompt.id) for prompt in prompts.prompts]
-    numbers = [text_key(prompt.id) if number is None else number for number, prompt in zip(known, prompts.prompts, strict=True)]
+    numbers = [draw_number(prompt.id, prompt.reference) for prompt in prompts.prompts]
     kept = set(chosen(numbers, judge.images, judge.purpose))
     return [prompt.id for number, prompt in zip(numbers, prompts.prompts, strict=True) if number in kept]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from recap_eval.console import as_path, positive
 from recap_eval.generate.options import add_prompts, add_running, add_sampling
+from recap_eval.judge.options import add_judge
 
 
 def add_cache(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,7 @@ def add_t2i(parser: argparse.ArgumentParser) -> None:
     add_prompts(parser, required=False)
     add_sampling(parser)
     add_running(parser)
+    add_judge(parser)
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ from recap_eval.memory import keep_freed_memory
 if TYPE_CHECKING:
     from recap_eval.extractors.base import Extraction
     from recap_eval.generate.images import ImageSet
+    from recap_eval.judge.rating import Config
     from recap_eval.runner import Options, Outcome
     from recap_eval.scoring import Reference
     from recap_eval.tasks.generation import SetMetric
@@ -35,12 +36,14 @@ class Plan:
         reference: What distances are to; None if there is none.
         how: How extractors are built and run.
         options: Where results and features go, and how errors are met.
+        jury: The judge at work, and how many images it sees; None if there is none.
     """
 
     metrics: list[SetMetric]
     reference: Reference | None
     how: Extraction
     options: Options
+    jury: tuple[Config, int | None] | None = None
 
 
 def evaluate_images(args: argparse.Namespace) -> int:
@@ -74,6 +77,7 @@ def make_plan(args: argparse.Namespace) -> Plan:
         UserError: Unknown names, or a distance to nothing.
         DataError: The reference is missing or damaged.
     """
+    from recap_eval.judge.options import config_of, sample_of
     from recap_eval.scoring import find_reference, no_reference
     from recap_eval.tasks.generation import find_metrics
 
@@ -83,7 +87,8 @@ def make_plan(args: argparse.Namespace) -> Plan:
     reference = find_reference(args.reference, args.data or default_root()) if args.reference else None
     if reference is None and (lacking := [metric for metric in metrics if metric.extractor]):
         raise no_reference(lacking[0])
-    return Plan(metrics, reference, _extraction(args), _options(args))
+    jury = (config_of(args), sample_of(args)) if any(metric.judged for metric in metrics) else None
+    return Plan(metrics, reference, _extraction(args), _options(args), jury)
 
 
 def foresee(args: argparse.Namespace, plans: Iterable[Plan]) -> None:
@@ -156,7 +161,7 @@ def score_images(args: argparse.Namespace, plan: Plan) -> Outcome:
 
     images = _images(args)
     print(f"{images.folder}: {len(images.images):,} images, paired by {images.paired_by}", file=sys.stderr)
-    bench = Bench(images, plan.reference, plan.how, plan.options)
+    bench = Bench(images, plan.reference, plan.how, plan.options, plan.jury)
     outcome = measure_images(bench, plan.metrics)
     if args.save_stats:
         word = next((metric.extractor for metric in plan.metrics if metric.extractor), "inception")

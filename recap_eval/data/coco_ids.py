@@ -10,6 +10,7 @@ from pathlib import Path
 
 from recap_eval.hashrand import combine, text_key
 
+JUDGED = "judge-3k"  # the purpose by which images for a judge are chosen
 NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{1,12})(?:\.jpe?g)?")
 
 
@@ -32,6 +33,17 @@ def coco_id(key: str) -> int | None:
     """Return the id of an image by what data sets call it: 42, 000000000042, COCO_val2014_000000000042.jpg; None if none."""
     found = NAME.fullmatch(Path(key).name)
     return int(found[1]) if found else None
+
+
+def draw_number(key: str, reference: str = "") -> int:
+    """Return the number by which an image is drawn: the id of its image of COCO, or of what has none a hash of the key.
+
+    Args:
+        key: The key, of a prompt or an image.
+        reference: The real image that is meant, where it is known.
+    """
+    found = coco_id(reference or key)
+    return text_key(key) if found is None else found
 
 
 def digest_of_ids(ids: Iterable[int]) -> str:

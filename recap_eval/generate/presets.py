@@ -14,7 +14,6 @@ from recap_eval.data.coco_ids import Lock
 
 RAW, RECAP = "raw", "recap"
 ALIASES = {"coco30k": "coco-30k", "recap-coco30k": "recap-coco-30k"}
-JUDGED = "judge-3k"  # the purpose by which a suite's images for a judge are chosen
 
 
 @dataclass(frozen=True)

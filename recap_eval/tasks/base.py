@@ -80,6 +80,8 @@ class Scores:
         corpus: Metrics of the whole that have no value per item, and so no standard error.
         warnings: What stands against reading the figures as they are, a sentence each.
         absent: Metrics of the task that have no item in this data; the record leaves them out.
+        unrated: Items that have no score though nothing is wrong with them: a judge's answer gave no figure.
+        facts: How the scores came about, for the result's `run`.
         folded: Metrics whose mean and error were made as the data went by. Items of theirs, if there are any, are a sample.
         details: What is more than a figure, such as histograms, for plots.
     """
@@ -90,6 +92,8 @@ class Scores:
     corpus: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    unrated: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
     folded: dict[str, Estimate] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.data.items import CaptionedImages, DataId, ImageItem
+from recap_eval.data.scenes.verdict import KINDS
 from recap_eval.errors import DataError, unknown_name
 from recap_eval.tasks.base import SHARE, ItemScores, Metric, Scores
+from recap_eval.tasks.judged import METRICS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +28,8 @@ PROMPT_READ = "prompt_read"  # in a scorer's items: characters read of each prom
 CLIP, RECAP_CLIP = "ViT-B-32/openai", "hf-hub:UCSC-VLAA/ViT-L-16-HTxt-Recap-CLIP"  # the scorers of the paper, section 6
 CMMD_MODEL = "clip:ViT-L-14-336/openai"
 FORMS = (
-    "fid, kid, fd-dinov2, clip, recap-clip, cmmd, prdc, scenes-truth; clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR"
+    "fid, kid, fd-dinov2, clip, recap-clip, judge, cmmd, prdc, scenes-truth; "
+    "clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR"
 )
 
 
@@ -72,6 +75,7 @@ class SetMetric:
         scorer: The model that compares images with prompts; "" otherwise.
         measure: From features to scores, for one that has an extractor.
         verify: Of one that holds images against what their prompts claim, without a model: MODULE:ATTR of what does it.
+        judged: Whether a judge is asked about each image and its prompt.
         version: Raised whenever the same images would give another figure.
     """
 
@@ -81,6 +85,7 @@ class SetMetric:
     scorer: str = ""
     measure: Measure | None = None
     verify: str = ""
+    judged: bool = False
     version: int = 1
     kind: str = KIND
 
@@ -91,8 +96,9 @@ class SetMetric:
 
     @property
     def against(self) -> str:
-        """What the images are held against: "reference", "prompts" by a model, or the "claims" of the prompts."""
-        return "claims" if self.verify else "prompts" if self.scorer else "reference"
+        """What the images are held against: "reference", "prompts" (by a model), "judge", or "claims" of the prompts."""
+        known = {"claims": self.verify, "judge": self.judged, "prompts": self.scorer}
+        return next((name for name, given in known.items() if given), "reference")
 
 
 def frechet(ours: Features, real: Real, key: dict[str, Any]) -> Scores:
@@ -167,7 +173,7 @@ RATIOS = {"density": "ratio"}  # which may be above 1
 PRDC = tuple(Metric(name, name, unit=RATIOS.get(name, SHARE)) for name in ("precision", "recall", "density", "coverage"))
 CLIP_SCORE = (Metric("clip_score", "CLIP score", unit="cosine"), Metric("r_precision", "R-precision"))
 TRUTH = tuple(Metric(name, label) for name, label in (("truth", "true claims"), ("all_true", "all true")))
-TRUTH += tuple(Metric(kind, kind) for kind in ("object", "colour", "size", "place", "relation", "count", "ground", "texture"))
+TRUTH += tuple(Metric(kind, kind) for kind in KINDS)
 FAMILIES: dict[str, tuple[tuple[Metric, ...], Measure]] = {
     "fd": (FD, frechet),
     "kid": (KID, kernel),
@@ -184,6 +190,7 @@ TABLE = {
     "clip": SetMetric("t2i-clip", CLIP_SCORE, scorer=CLIP),
     "recap-clip": SetMetric("t2i-recap-clip", CLIP_SCORE, scorer=RECAP_CLIP),
     "scenes-truth": SetMetric("t2i-scenes-truth", TRUTH, verify="recap_eval.tasks.scene_truth:Verifier"),
+    "judge": SetMetric("t2i-judge", (METRICS["rating"],), judged=True),
 }
 
 

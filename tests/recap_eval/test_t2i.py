@@ -97,8 +97,9 @@ def test_metrics_by_name():
     for word in ("fidd", "fd:", "kid2:inception"):
         with pytest.raises(UserError, match="Unknown metric"):
             find_metrics(word)
-    assert all(sum(map(bool, (metric.extractor, metric.scorer, metric.verify))) == 1 for metric in TABLE.values())
-    assert {metric.against for metric in TABLE.values()} == {"reference", "prompts", "claims"}
+    sorts = [(metric.extractor, metric.scorer, metric.verify, metric.judged) for metric in TABLE.values()]
+    assert all(sum(map(bool, given)) == 1 for given in sorts)
+    assert {metric.against for metric in TABLE.values()} == {"reference", "prompts", "judge", "claims"}
 
 
 @pytest.fixture(scope="module")
