@@ -139,6 +139,15 @@ def test_rows_in_one_file_or_many_are_the_same_caption_set(files, tmp_path):
     }
 
 
+def test_a_few_captions_have_no_diversity_unless_it_is_asked_for(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("key,caption\n1,A dog runs.\n2,\n")
+    words = ("--captions", tmp_path / "a.csv", "--column", "caption", "--no-cache", "--out", tmp_path / "lb")
+    assert run(*words) == 0
+    assert "left out, it needs 1,000 words" in capsys.readouterr().err and len(measured(tmp_path / "lb")) == 4
+    assert run(*words, "--metrics", "diversity") == 1
+    assert "fewer than 1,000 words" in capsys.readouterr().err
+
+
 def test_a_limit_is_partial_and_failures_count_apart(tmp_path):
     status = ["ok", "timeout"] * 50
     write(tmp_path / "a.parquet", 0, 100, status=status, finish_reason=["length"] * 100)
