@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.data.items import CaptionedImages, DataId, ImageItem
+from recap_eval.data.scenes.verdict import KINDS
 from recap_eval.errors import DataError, unknown_name
 from recap_eval.tasks.base import SHARE, ItemScores, Metric, Scores
 
@@ -167,7 +168,7 @@ RATIOS = {"density": "ratio"}  # which may be above 1
 PRDC = tuple(Metric(name, name, unit=RATIOS.get(name, SHARE)) for name in ("precision", "recall", "density", "coverage"))
 CLIP_SCORE = (Metric("clip_score", "CLIP score", unit="cosine"), Metric("r_precision", "R-precision"))
 TRUTH = tuple(Metric(name, label) for name, label in (("truth", "true claims"), ("all_true", "all true")))
-TRUTH += tuple(Metric(kind, kind) for kind in ("object", "colour", "size", "place", "relation", "count", "ground", "texture"))
+TRUTH += tuple(Metric(kind, kind) for kind in KINDS)
 FAMILIES: dict[str, tuple[tuple[Metric, ...], Measure]] = {
     "fd": (FD, frechet),
     "kid": (KID, kernel),
