@@ -82,7 +82,7 @@ def _lengths(figure: Figure, found: dict[str, Any]) -> None:
 
 def _words(figure: Figure, found: dict[str, Any]) -> None:
     shown = dict(list(found.items())[:PANELS])
-    axes = figure.subplots(1, len(shown), squeeze=False)[0]
+    axes = figure.subplots(1, len(shown), squeeze=False, sharex=True)[0]
     for axis, (name, details), colour in zip(axes, shown.items(), COLOURS * len(shown), strict=False):
         top = details["top"][:WORDS][::-1]
         axis.barh(range(len(top)), [100 * count / details["total"] for _, count in top], color=colour)
