@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RECAP_CACHE"] = tempfile.mkdtemp(prefix="recap-test-cache-")
+os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])  # for processes that tests and commands start
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest

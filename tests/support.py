@@ -1,32 +1,46 @@
 """What tests share that is not a fixture: running our commands, describing small runs."""
 
 import io
-import os
 import resource
 import subprocess
 import sys
 import tarfile
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--n", "96", "--n-eval", "48", "--workers", "1")
 
 
-def recap(command: str, *words: object, cwd: Path | None = None, largest_file: int | None = None):
-    """Run one of our commands as a user would; returns the finished process with text output.
+def recap(command: str, *words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run one of our commands within this process, which has imported the libraries already; returns what a process would."""
+    main = import_module(f"{command.replace('-', '_')}.cli").main
+    given, out, err = [*map(str, words)], io.StringIO(), io.StringIO()
+    before, sys.argv = sys.argv, [command, *given]
+    try:
+        with redirect_stdout(out), redirect_stderr(err), chdir(cwd or Path.cwd()):
+            code = main(given)
+    except SystemExit as end:  # of argparse
+        code = end.code
+    finally:
+        sys.argv = before
+    return subprocess.CompletedProcess([command, *given], code or 0, out.getvalue(), err.getvalue())
+
+
+def recap_apart(command: str, *words: object, cwd: Path | None = None, largest_file: int | None = None):
+    """Run one of our commands in a process of its own; returns the finished process with text output.
 
     `largest_file` bytes stands in for a full disk: a write beyond it fails.
     """
     package = command.replace("-", "_")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     limit = None if largest_file is None else partial(resource.setrlimit, resource.RLIMIT_FSIZE, (largest_file, -1))
     return subprocess.run(
         [sys.executable, "-m", f"{package}.cli", *map(str, words)],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env=environment,
         preexec_fn=limit,
         timeout=300,
     )

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from painters import Painter, paint
 from PIL import Image
-from support import ROOT, assert_two_line_error, recap
+from support import ROOT, assert_two_line_error, recap, recap_apart
 
 from recap_eval.artifact import find_artifact, verify
 from recap_eval.errors import DataError, UserError
@@ -275,7 +275,7 @@ def test_parts_by_command(tmp_path):
 
 
 def test_a_full_disk_is_told_and_what_was_made_is_kept(tmp_path):
-    done = recap("recap-eval", "generate", *command(tmp_path), largest_file=1800)
+    done = recap_apart("recap-eval", "generate", *command(tmp_path), largest_file=1800)
     assert_two_line_error(done, 1, "Cannot write", "free some space")
     again = recap("recap-eval", "generate", *command(tmp_path))
     assert again.returncode == 0 and "12 of 12 images" in again.stdout

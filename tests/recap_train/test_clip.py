@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from support import ROOT, assert_two_line_error, make_run, recap
+from support import ROOT, assert_two_line_error, make_run, recap, recap_apart
 
 from recap_eval.artifact import find_artifact
 from recap_eval.errors import DataError, UserError
@@ -291,11 +291,11 @@ def test_wrong_words(words, code, fragments, world, tmp_path):
 def test_the_command_trains_and_measures(world, tmp_path):
     words = ["--data", world, "--model", "scenes-tiny", "--p-original", "0.5", "--samples-seen", "256", "--out", tmp_path / "o"]
     words += ["--leaderboards", tmp_path / "lb", "--reports", tmp_path / "rep"]
-    done = recap("recap-train", "clip", *words)
+    done = recap_apart("recap-train", "clip", *words)
     assert done.returncode == 0, done.stderr
     assert "50% original captions, 50% recaptions" in done.stderr and done.stderr.count("recaption:") == 3
     assert len(list((tmp_path / "lb").rglob("*.json"))) == 5 and (tmp_path / "rep" / "clip.md").is_file()
-    again = recap("recap-train", "clip", *words)
+    again = recap_apart("recap-train", "clip", *words)
     assert "trained already" in again.stdout and "measured before" in again.stderr
 
 
@@ -332,7 +332,7 @@ def test_a_checkpoint_that_fails_on_the_way_is_told_and_trained_past(world, tmp_
 @pytest.mark.serial
 def test_a_full_disk_is_told_and_costs_nothing_that_was_saved(world, tmp_path):
     words = ["--data", world, "--model", "scenes-tiny", "--p-original", "1", "--samples-seen", "256", "--out", tmp_path / "o"]
-    full = recap("recap-train", "clip", *words, "--no-eval", largest_file=1_000_000)
+    full = recap_apart("recap-train", "clip", *words, "--no-eval", largest_file=1_000_000)
     assert_two_line_error(full, 1, "Cannot write", "checkpoint.pt")
     assert find_artifact(tmp_path / "o") is None and not list((tmp_path / "o").glob("*.part"))
     done = recap("recap-train", "clip", *words, "--no-eval")
