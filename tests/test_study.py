@@ -1,7 +1,7 @@
 """The study behind `make demo` and `make board`, on a world of a few images."""
 
 import pytest
-from support import ROOT, assert_two_line_error, recap
+from support import ROOT, assert_two_line_error, recap, recap_apart
 
 SMALL = ("--root", "demo", "--set", "samples=256", "--set", "seed=0", "--set", "p=0,1", "--set", "scenes=--n 96 --n-eval 48")
 
@@ -9,7 +9,7 @@ SMALL = ("--root", "demo", "--set", "samples=256", "--set", "seed=0", "--set", "
 @pytest.mark.serial
 def test_the_loop_from_scenes_to_report_and_again(tmp_path):
     words = ["study", ROOT / "studies" / "clip-mix.yaml", *SMALL]
-    first = recap("recap-eval", *words, cwd=tmp_path)
+    first = recap_apart("recap-eval", *words, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "demo/reports/clip.md" in first.stdout and "paired difference to p = 1" in first.stdout
     assert "$ recap-train clip --data demo/scenes --model scenes-tiny --p-original 0 " in first.stderr
@@ -17,7 +17,7 @@ def test_the_loop_from_scenes_to_report_and_again(tmp_path):
     assert (tmp_path / "demo" / "reports" / "clip.svg").is_file()
     for stamp in (tmp_path / "demo" / "done").iterdir():
         stamp.unlink()  # the commands themselves find what is made
-    again = recap("recap-eval", *words, "--only", "eval-seed=0-p=1", cwd=tmp_path)
+    again = recap_apart("recap-eval", *words, "--only", "eval-seed=0-p=1", cwd=tmp_path)
     assert again.returncode == 0 and "is trained already" in again.stdout and "were there already" in again.stdout
     assert again.stdout.count("measured before, not measured again") == 5
     last = recap("recap-eval", *words, "--only", "report", "--dry-run", cwd=tmp_path)
