@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -86,6 +87,8 @@ def measure_captions(found: Set, families: Sequence[Family], extras: Extras, opt
     outcomes: dict[str, Outcome] = {}
     for column in found.question.columns:
         bench = Bench(found, column, extras, options)
+        if options.progress:
+            print(f"{column}:", file=sys.stderr)
         outcomes[column] = measure_each([family for family in asked if bench.applies(family)], bench.measure, line, options)
     return outcomes
 
