@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from recap_eval.captions.diversity import BLOCK
 from recap_eval.captions.sample import SIZE
 from recap_eval.captions.scan import Question
 from recap_eval.captions.survey import Survey
+from recap_eval.console import note
 from recap_eval.data.items import DataId
 from recap_eval.errors import DataError
 from recap_eval.files import digest_file, digest_json
@@ -88,7 +88,7 @@ def measure_captions(found: Set, families: Sequence[Family], extras: Extras, opt
     for column in found.question.columns:
         bench = Bench(found, column, extras, options)
         if options.progress:
-            print(f"{column}:", file=sys.stderr)
+            note(f"{column}:")
         outcomes[column] = measure_each([family for family in asked if bench.applies(family)], bench.measure, line, options)
     return outcomes
 
