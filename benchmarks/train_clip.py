@@ -41,6 +41,7 @@ from benchmarks.clip_eval import SENTENCE, photo
 from recap_train.loop import LOG, LOG_EVERY
 
 SHARDS, IN_SHARD, BATCH, WARM = 16, 400, 256, 3
+WAITING = f", share of {LOG_EVERY} steps spent waiting for data, "
 MODEL = {
     "embed_dim": 128,
     "vision_cfg": {"image_size": 64, "layers": 4, "width": 128, "head_width": 32, "patch_size": 8},
@@ -117,8 +118,8 @@ def words(folder: Path, out: Path, steps: int, data: str = "shards") -> list[str
     return [*given, "--precision", "bf16", "--no-eval", "--json", "--out", str(out)]
 
 
-def ours(folder: Path, steps: int, data: str = "shards") -> tuple[float, float]:
-    """Return samples a second of `recap-train clip`: over its last `steps` steps, and over all `2 * steps` of the run."""
+def ours(folder: Path, steps: int, data: str = "shards") -> dict[str, float]:
+    """Return samples a second of `recap-train clip` over its last `steps` steps and over all, and its waits for data."""
     (folder / "bench-tiny.json").write_text(json.dumps(RECIPE))
     out = folder / "ours"
     shutil.rmtree(out, ignore_errors=True)
@@ -130,7 +131,10 @@ def ours(folder: Path, steps: int, data: str = "shards") -> tuple[float, float]:
     log = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
     late = [entry for entry in log if entry["step"] > steps]
     seconds = sum(BATCH * LOG_EVERY / entry["samples_per_second"] for entry in late)
-    return BATCH * LOG_EVERY * len(late) / seconds, json.loads(done.stdout.splitlines()[-1])["run"]["samples_per_second"]
+    name = "streaming" if data == "shards" else data
+    whole = json.loads(done.stdout.splitlines()[-1])["run"]["samples_per_second"]
+    waited = {f"{name}{WAITING}{half}": log[place]["data_wait_share"] for half, place in (("first", 0), ("last", -1))}
+    return {name: BATCH * LOG_EVERY * len(late) / seconds, f"{name}, whole run": whole} | waited
 
 
 def limit(folder: Path, steps: int) -> float:
@@ -187,8 +191,8 @@ def main() -> None:
         prepare = ["prepare", "--data", str(folder / "shards"), "--size", "72", "--out", str(folder / "prepared")]
         subprocess.run([sys.executable, "-m", "recap_train.cli", *prepare], check=True, stdout=sys.stderr)
         cases: dict[str, Callable[[], dict[str, float]]] = {"limit": lambda: {"limit": limit(folder, args.steps)}}
-        cases["streaming"] = lambda: both("streaming", ours(folder, args.steps))
-        cases["prepared"] = lambda: both("prepared", ours(folder, args.steps, "prepared"))
+        cases["streaming"] = lambda: ours(folder, args.steps)
+        cases["prepared"] = lambda: ours(folder, args.steps, "prepared")
         if not args.no_peer:
             python = peer_python(folder)
             cases["open_clip"] = lambda: {"open_clip": theirs(folder, python, args.steps)}
@@ -197,19 +201,16 @@ def main() -> None:
             for case in cases.values():
                 for name, rate in case().items():
                     found[name].append(rate)
-                    print(f"round {number + 1}  {name:<22} {rate:8.1f} samples/s", file=sys.stderr, flush=True)
+                    print(f"round {number + 1}  {name:<42} {rate:8.4g}", file=sys.stderr, flush=True)
     tell(found, args.json)
-
-
-def both(name: str, rates: tuple[float, float]) -> dict[str, float]:
-    """Name the two rates of a run."""
-    return {name: rates[0], f"{name}, whole run": rates[1]}
 
 
 def tell(found: dict[str, list[float]], as_json: bool) -> None:
     """Print medians and ratios, each ratio the median of the rounds'."""
-    out: dict[str, Any] = {f"{name}, samples/s": statistics.median(values) for name, values in found.items()}
-    for name in (name for name in found if name.startswith(("streaming", "prepared"))):
+    rates = [name for name in found if WAITING not in name]
+    out: dict[str, Any] = {f"{name}, samples/s": statistics.median(found[name]) for name in rates}
+    out |= {name: statistics.median(found[name]) for name in found if name not in rates}
+    for name in (name for name in rates if name.startswith(("streaming", "prepared"))):
         for over in found.keys() & {"limit", "open_clip"}:
             ratios = [a / b for a, b in zip(found[name], found[over], strict=True)]
             out[f"{name} / {over}"] = statistics.median(ratios)

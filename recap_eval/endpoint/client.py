@@ -122,7 +122,7 @@ class Client:
         except EndpointFailure as failure:
             self._note(server, failure, probe)
             raise
-        except BaseException:
+        except BaseException:  # cancelled, most likely: a probe that nobody waits for must not keep the breaker half open
             server.breaker.abandon()
             raise
         finally:

@@ -118,7 +118,7 @@ class Asking:
         except EndpointFailure as failure:
             self._fail(question, failure, held)
             return
-        except BaseException:
+        except BaseException:  # cancelled, or the end of the run: the server may charge for it all the same
             self.budget.doubt(held)
             raise
         await self._writer.keep(question.ticket.answer(question.judge, reply, "chat"))

@@ -121,7 +121,7 @@ class _Reader:
         self.phrase = _Phrase()
 
     def _nothing(self, token: Token) -> None:
-        pass
+        """Pass over a word that is understood and tells nothing by itself: "very", "at", a filler."""
 
     # Words that open or end a phrase.
 
