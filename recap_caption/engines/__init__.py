@@ -1,0 +1,1 @@
+"""What makes captions: models in this process, and servers. An engine knows nothing of shards, files and commits."""
