@@ -114,7 +114,7 @@ class Scan:
 
     def _count(self, path: Path, limit: int | None, bar: _Bar) -> dict[str, Survey]:
         surveys, wanted = self.question.surveys(), Wanted(self.question.columns, self.question.key)
-        for rows in _at_most(read_rows(path, wanted), limit):
+        for rows in at_most(read_rows(path, wanted), limit):
             for column, part in self._parts(rows):
                 surveys[column].add(part)
             bar.step(path, len(rows))
@@ -132,7 +132,8 @@ class Scan:
             yield column, take_part(rows, hashes, column, original, own and column != KEPT_ON_FAILURE, self._lexicon)
 
 
-def _at_most(batches: Iterator[Rows], limit: int | None) -> Iterator[Rows]:
+def at_most(batches: Iterator[Rows], limit: int | None) -> Iterator[Rows]:
+    """Yield batches up to so many rows, the last one cut; all without a limit."""
     left = limit
     for rows in batches:
         if left is None:

@@ -24,7 +24,9 @@ def test_shares_are_a_softmax_over_the_two():
         one, two = math.exp(100 * (a - top)), math.exp(100 * (b - top))
         assert share == pytest.approx(one / (one + two), abs=1e-12)
     assert softmax_share(ours, theirs) + softmax_share(theirs, ours) == pytest.approx(1.0)
-    assert softmax_share(np.array([1.0]), np.array([-1.0])) == 1 and 0 <= softmax_share(np.array([-1.0]), np.array([1.0])) < 1e-80
+    assert (
+        softmax_share(np.array([1.0]), np.array([-1.0])) == 1 and 0 <= softmax_share(np.array([-1.0]), np.array([1.0])) < 1e-80
+    )
 
 
 def test_wins_count_ties_half():

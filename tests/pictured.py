@@ -1,0 +1,70 @@
+"""Caption rows with images of their own, in every layout that images come in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fakes import Card
+from support import write_tar
+
+
+def card(number: int) -> bytes:
+    return Card("", number).read_image()
+
+
+def sha256(number: int) -> str:
+    return hashlib.sha256(card(number)).hexdigest()
+
+
+def write_captions(path: Path, numbers, **columns) -> Path:
+    """Write rows whose image shows n: key kn, sha256, `re_caption` "text n", `org_caption` "alt n"; columns may be replaced."""
+    rows = {"key": [f"k{n}" for n in numbers], "sha256": [sha256(n) for n in numbers]}
+    rows |= {"re_caption": [f"text {n}" for n in numbers], "org_caption": [f"alt {n}" for n in numbers]}
+    rows |= columns
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table({name: pa.array(values, pa.string()) for name, values in rows.items() if values is not None})
+    pq.write_table(table, path, row_group_size=7)
+    return path
+
+
+def as_shards(folder: Path, numbers, stated=sha256, keys="k{}") -> Path:
+    """Write shards of ten images; KEY.json states what `stated` says, nothing if it says None."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for start in range(0, len(numbers), 10):
+        members = {}
+        for n in numbers[start : start + 10]:
+            key, said = keys.format(n), stated(n)
+            members[f"{key}.png"] = card(n)
+            meta = {"re_caption": f"text {n}", "org_caption": f"alt {n}"} | ({"sha256": said} if said else {})
+            members |= {f"{key}.json": json.dumps(meta).encode(), f"{key}.txt": f"text {n}".encode()}
+        write_tar(folder / f"{start:05d}.tar", members)
+    return folder
+
+
+def as_files(folder: Path, numbers, name="k{}.png") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for n in numbers:
+        (folder / name.format(n)).write_bytes(card(n))
+    return folder
+
+
+def as_parquet(path: Path, numbers, lost=(), plain=False, **columns) -> Path:
+    """Write a parquet file of images, as structs or plain binaries, null where `lost`; columns beside them as given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cells = [None if n in lost else card(n) if plain else {"bytes": card(n), "path": None} for n in numbers]
+    kind = pa.binary() if plain else pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = {"key": [f"k{n}" for n in numbers]} | columns
+    table = {"image": pa.array(cells, kind)} | {name: pa.array(values) for name, values in rows.items()}
+    pq.write_table(pa.table(table), path, row_group_size=4)
+    return path
+
+
+PLACES = {
+    "shards": as_shards,
+    "files": as_files,
+    "parquet": lambda folder, numbers: as_parquet(folder / "a.parquet", numbers).parent,
+}
