@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from recap_eval.data.items import ImageItem
 from recap_eval.errors import DataError
 from recap_eval.hashrand import combine_array, text_hashes
 
+SHOWN = 16  # characters of a digest that tell images apart
 Texts = tuple[str | None, ...]
 
 
@@ -79,7 +81,7 @@ class Views:
 
     Args:
         columns: The columns, the captions first.
-        names: (N) item ids: keys, and from the second row of a key on "KEY#2".
+        keys: (N) keys.
         images: (N) images.
         digests: (N) digests of the images' bytes.
         stated: (N) digests that the rows state, "" where they state none.
@@ -89,7 +91,7 @@ class Views:
     """
 
     columns: tuple[str, ...]
-    names: list[str]
+    keys: list[str]
     images: list[ImageItem]
     digests: list[str]
     stated: list[str]
@@ -98,11 +100,26 @@ class Views:
     tally: Tally
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.keys)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """(N) item ids: keys, and from the second row of a key on "KEY#2"."""
+        seen: dict[str, int] = {}
+        found = []
+        for key in self.keys:
+            seen[key] = seen.get(key, 0) + 1
+            found.append(key if seen[key] == 1 else f"{key}#{seen[key]}")
+        return found
+
+    @property
+    def clusters(self) -> list[str]:
+        """(N) what items belong to: rows of one image say the same of it, whatever their keys."""
+        return [digest[:SHOWN] for digest in self.digests]
 
     def first(self, n: int) -> Views:
         """Return the sample of the first n rows, which is that of size n."""
-        cut = (self.names[:n], self.images[:n], self.digests[:n], self.stated[:n], self.texts[:n])
+        cut = (self.keys[:n], self.images[:n], self.digests[:n], self.stated[:n], self.texts[:n])
         return Views(self.columns, *cut, self.on, self.tally)
 
     def column(self, name: str) -> list[str | None]:
@@ -228,11 +245,7 @@ def view(rows: Sequence[Pictured], question: Question, index: ImageIndex, tally:
     Raises:
         DataError: An image cannot be read.
     """
-    seen: dict[str, int] = {}
-    names = []
-    for row in rows:
-        seen[row.key] = seen.get(row.key, 0) + 1
-        names.append(row.key if seen[row.key] == 1 else f"{row.key}#{seen[row.key]}")
-    images = [index.source.item(row.image, name) for row, name in zip(rows, names, strict=True)]
+    images = [index.source.item(row.image, row.key) for row in rows]
     stated, texts = [row.sha256 for row in rows], [row.texts for row in rows]
-    return Views(question.columns, names, images, digests.of(images), stated, texts, index.on, tally)
+    keys = [row.key for row in rows]
+    return Views(question.columns, keys, images, digests.of(images), stated, texts, index.on, tally)
