@@ -17,8 +17,6 @@ from recap_eval.data.coco_ids import coco_id
 from recap_eval.errors import DataError
 from recap_eval.hashrand import text_hashes
 
-JOINS = ("sha256", "key", "coco-id")
-
 
 @dataclass(frozen=True)
 class ImageIndex:
