@@ -255,11 +255,21 @@ def line(family: Family, result: Result, fresh: bool) -> str:
     told = [
         _figure(metric.label, record["metrics"][metric.name]) for metric in family.metrics if metric.name in record["metrics"]
     ]
+    told += _by_truth(record["extra"])
     name = f"{family.name} ({family.tokenizer})" if family.tokenizer else family.name
     note = "" if fresh else "; measured before, not measured again"
     part = ", PARTIAL" if result.partial else ""
     warnings = "".join(f"\n    warning: {sentence}" for sentence in record.get("warnings", []))
     return f"  {name}: {', '.join(told)} (n={_n(record):,}{part}{note}){warnings}"
+
+
+def _by_truth(extra: dict[str, float]) -> list[str]:
+    """Say how a measure ranks captions by the scenes' truth, where it was held against that."""
+    if "truth_spearman" not in extra:
+        return []
+    ends = [extra[f"truth_spearman_{end}"] for end in ("low", "high") if f"truth_spearman_{end}" in extra]
+    told = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
+    return [f"rank correlation with the truth {extra['truth_spearman']:.2f}{told}"]
 
 
 def _n(record: dict[str, Any]) -> int:

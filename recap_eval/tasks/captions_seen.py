@@ -204,5 +204,6 @@ def _bias(sight: Sight) -> tuple[str, ...]:
     id = sight.embedder.model.id
     if "p_original" not in id.meta:
         return ()
-    share = f"{100 * float(id.meta['p_original']):g} % original captions and recaptions else"
-    return (f"{id.name} was trained on {share}: it favours the kind of caption that it was trained on.",)
+    share = 100 * float(id.meta["p_original"])
+    mix = f"{share:g} % original captions and {100 - share:g} % recaptions"
+    return (f"{id.name} was trained on {mix}: it favours the kind of caption that it was trained on.",)

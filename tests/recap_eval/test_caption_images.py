@@ -6,25 +6,15 @@ import hashlib
 
 import numpy as np
 import pytest
-from pictured import PLACES, as_files, as_parquet, as_shards, card, sha256, write_captions
+from pictured import PAIR, PLACES, as_files, as_parquet, as_shards, card, sha256, views_of, write_captions
 
 from recap_eval.captions.image_index import index_images
 from recap_eval.captions.image_source import open_source
-from recap_eval.captions.pictured import draw_rows, states_digests, view
+from recap_eval.captions.pictured import states_digests
 from recap_eval.captions.sample import STREAM
 from recap_eval.captions.scan import Question
-from recap_eval.data.digests import Digests
 from recap_eval.errors import DataError
 from recap_eval.hashrand import combine_array, text_hashes
-
-PAIR = Question("re_caption", "org_caption")
-
-
-def views_of(files, place, on="sha256", size=1000, question=PAIR):
-    source = open_source([str(place)], None)
-    index = index_images(source, on)
-    rows, tally = draw_rows(files, question, index, size, progress=False)
-    return view(rows, question, index, tally, Digests())
 
 
 def by_hash(keys):
