@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fakes import Card
+from fakes import ALL_KINDS, Card
 from support import write_tar
 
 from recap_eval.captions.image_index import index_images
@@ -28,10 +28,15 @@ def sha256(number: int) -> str:
     return hashlib.sha256(card(number)).hexdigest()
 
 
+def text(number: int, kind: str = "text") -> str:
+    """A caption of image n, in words that models of scenes know."""
+    return f"{kind} {number} of a {ALL_KINDS[number % len(ALL_KINDS)]}"
+
+
 def write_captions(path: Path, numbers, **columns) -> Path:
-    """Write rows whose image shows n: key kn, sha256, `re_caption` "text n", `org_caption` "alt n"; columns may be replaced."""
+    """Write rows whose image shows n: key kn, sha256, `re_caption` and `org_caption`; columns may be replaced."""
     rows = {"key": [f"k{n}" for n in numbers], "sha256": [sha256(n) for n in numbers]}
-    rows |= {"re_caption": [f"text {n}" for n in numbers], "org_caption": [f"alt {n}" for n in numbers]}
+    rows |= {"re_caption": [text(n) for n in numbers], "org_caption": [text(n, "alt") for n in numbers]}
     rows |= columns
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.table({name: pa.array(values, pa.string()) for name, values in rows.items() if values is not None})
@@ -47,8 +52,8 @@ def as_shards(folder: Path, numbers, stated=sha256, keys="k{}") -> Path:
         for n in numbers[start : start + 10]:
             key, said = keys.format(n), stated(n)
             members[f"{key}.png"] = card(n)
-            meta = {"re_caption": f"text {n}", "org_caption": f"alt {n}"} | ({"sha256": said} if said else {})
-            members |= {f"{key}.json": json.dumps(meta).encode(), f"{key}.txt": f"text {n}".encode()}
+            meta = {"re_caption": text(n), "org_caption": text(n, "alt")} | ({"sha256": said} if said else {})
+            members |= {f"{key}.json": json.dumps(meta).encode(), f"{key}.txt": text(n).encode()}
         write_tar(folder / f"{start:05d}.tar", members)
     return folder
 

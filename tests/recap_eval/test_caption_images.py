@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from pictured import PAIR, PLACES, as_files, as_parquet, as_shards, card, sha256, views_of, write_captions
+from pictured import PAIR, PLACES, as_files, as_parquet, as_shards, card, sha256, text, views_of, write_captions
 
 from recap_eval.captions.image_index import index_images
 from recap_eval.captions.image_source import open_source
@@ -33,7 +33,7 @@ def test_rows_are_joined_with_their_images(tmp_path, layout, on):
     assert found.names == by_hash([f"k{n}" for n in there])
     assert [hashlib.sha256(image.read_image()).hexdigest() for image in found.images] == found.digests
     assert found.digests == [sha256(int(name[1:])) for name in found.names] and found.stated == found.digests
-    assert found.column("re_caption") == [f"text {name[1:]}" for name in found.names]
+    assert found.column("re_caption") == [text(int(name[1:])) for name in found.names]
     assert (found.tally.rows, found.tally.joined, found.tally.without, found.tally.nameless) == (60, 35, 25, 0)
     few = views_of(files[::-1], place, on, size=9)
     assert few.names == found.names[:9] and few.fingerprint == found.first(9).fingerprint != found.fingerprint
