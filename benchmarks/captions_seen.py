@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.clip_eval import NAME, SENTENCE, alternating, photo
 from recap_eval.captions.image_index import index_images
-from recap_eval.captions.image_source import open_source
+from recap_eval.captions.image_source import find_places, open_source
 from recap_eval.captions.pictured import Views, draw_rows, view
 from recap_eval.captions.scan import Question
 from recap_eval.console import positive
@@ -63,7 +63,7 @@ def write_shard(path: Path, n: int) -> None:
 
 def drawn(path: Path, n: int) -> Views:
     """Join and draw, as the command does."""
-    index = index_images(open_source([str(path)], None), "key")
+    index = index_images(open_source(find_places([str(path)]), None), "key")
     rows, tally = draw_rows([path], PAIR, index, n, progress=False)
     return view(rows, PAIR, index, tally, Digests())
 

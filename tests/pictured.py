@@ -12,7 +12,7 @@ from fakes import ALL_KINDS, Card
 from support import write_tar
 
 from recap_eval.captions.image_index import index_images
-from recap_eval.captions.image_source import open_source
+from recap_eval.captions.image_source import find_places, open_source
 from recap_eval.captions.pictured import Tally, Views, draw_rows, view
 from recap_eval.captions.scan import Question
 from recap_eval.data.digests import Digests
@@ -85,7 +85,7 @@ PLACES = {
 
 def views_of(files, place, on="sha256", size=1000, question=PAIR) -> Views:
     """Join caption files with the images of a place and draw a sample."""
-    index = index_images(open_source([str(place)], None), on)
+    index = index_images(open_source(find_places([str(place)]), None), on)
     rows, tally = draw_rows(files, question, index, size, progress=False)
     return view(rows, question, index, tally, Digests())
 

@@ -47,7 +47,7 @@ def find_lookers(args: argparse.Namespace, families: dict[str, Family], device: 
         UserError: A wrong word, or an option of images without a metric that needs them.
         DataError: A model cannot be had, or there are no images.
     """
-    from recap_eval.captions.image_source import open_source
+    from recap_eval.captions.image_source import find_places, open_source
     from recap_eval.data.root import default_cache
     from recap_eval.judge.options import config_of, sample_of
 
@@ -55,10 +55,10 @@ def find_lookers(args: argparse.Namespace, families: dict[str, Family], device: 
     _refuse_idle(args, looking)
     if not looking:
         return None
-    scorers = _scorers(args, looking)
     jury, judged = (config_of(args), sample_of(args)) if "judge" in looking else (None, None)
     cache = None if args.no_cache else args.cache or default_cache()
-    source = open_source(args.images or args.captions, cache, args.skip_bad)
+    source = open_source(find_places(args.images or args.captions), cache, args.skip_bad)
+    scorers = _scorers(args, looking)
     return Lookers(_load(args, scorers, device), scorers, jury, judged, source)
 
 

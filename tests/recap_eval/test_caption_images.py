@@ -9,7 +9,7 @@ import pytest
 from pictured import PAIR, PLACES, as_files, as_parquet, as_shards, card, sha256, text, views_of, write_captions
 
 from recap_eval.captions.image_index import index_images
-from recap_eval.captions.image_source import open_source
+from recap_eval.captions.image_source import find_places, open_source
 from recap_eval.captions.pictured import states_digests
 from recap_eval.captions.sample import STREAM
 from recap_eval.captions.scan import Question
@@ -152,11 +152,11 @@ def test_places_without_images_are_told(tmp_path):
         urls: "holds no images: its columns are key", cut: "00000.tar", broken: "not a readable parquet",
     }.items():  # fmt: skip
         with pytest.raises(DataError, match=sentence):
-            open_source([str(place)], None)
+            len(open_source(find_places([str(place)]), None))
     with pytest.raises(DataError, match="images and parquet files"):
-        open_source([str(tmp_path / "mixed" / "a"), str(tmp_path / "mixed" / "a.parquet")], None)
-    assert len(open_source([str(tmp_path / "mixed")], None)) == 1
-    assert len(open_source([str(tmp_path / "mixed" / "**" / "*.png")], None)) == 1
+        find_places([str(tmp_path / "mixed" / "a"), str(tmp_path / "mixed" / "a.parquet")])
+    assert len(open_source(find_places([str(tmp_path / "mixed")]), None)) == 1
+    assert len(open_source(find_places([str(tmp_path / "mixed" / "**" / "*.png")]), None)) == 1
     all_lost = as_parquet(tmp_path / "lost.parquet", [1, 2], lost={1, 2})
     with pytest.raises(DataError, match="no image to join"):
-        index_images(open_source([str(all_lost)], None), "key")
+        index_images(open_source([all_lost], None), "key")

@@ -204,6 +204,7 @@ def test_ratings_rank_by_the_scenes_truth(world, tmp_path, monkeypatch):
         (("--metrics", "clip", "--images", "nowhere"), 1, ("nowhere holds no image", "shards")),
         (("--metrics", "clip"), 1, ("a.parquet holds no images: its columns are key, sha256", "img2dataset")),
         (("--metrics", "clip", "--images", "images", "--clip-model", "nothing/here"), 2, ("Unknown model",)),
+        (("--metrics", "clip", "--images", "a.csv"), 1, ("a.csv holds no image", "--images PLACE")),
         (("--metrics", "length", "--images", "images"), 2, ("--images is given", "--metrics clip")),
         (("--metrics", "clip", "--images", "images", "--longclip-model", "m"), 2, ("--longclip-model is given", "longclip")),
         (("--metrics", "longclip", "--images", "images"), 1, ("longclip-L.pt", "--longclip-model")),
@@ -214,6 +215,7 @@ def test_ratings_rank_by_the_scenes_truth(world, tmp_path, monkeypatch):
 def test_wrong_requests_are_told_before_anything_is_counted(tmp_path, words, code, fragments):
     as_files(tmp_path / "images", range(3))
     write_captions(tmp_path / "a.parquet", range(3))
+    (tmp_path / "a.csv").write_text("key,caption\n1,x\n")
     done = recap("recap-eval", "captions", "--captions", "a.parquet", *PAIR, *words, "--out", "lb", "--no-cache", cwd=tmp_path)
     assert_two_line_error(done, code, *fragments)
     assert " rows in " not in done.stderr and not (tmp_path / "lb").exists()
