@@ -114,7 +114,8 @@ def main() -> None:
         path = Path(place) / "00000.tar"
         write_shard(path, args.images)
         views = drawn(path, args.images)
-        pixels = torch.stack([model.pixels.load(image.read_image(), image.where, None) for image in views.images])
+        decoded = [model.pixels.load(image.read_image(), image.where, None) for image in views.images]
+        pixels = model.pixels.batch(decoded, "cpu")
         tokens = tokenizer([text or "" for column in PAIR.columns for text in views.column(column)])
         cases = {
             "family clip": lambda: family(path, args.images, model),
