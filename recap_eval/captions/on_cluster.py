@@ -76,9 +76,9 @@ def count_on_cluster(scan: Scan, address: str, workers: int | None = None) -> No
     if not lacking:
         return
     job = Job[File, tuple[bytes, int]](partial(Counting, scan.question), NEEDS, workers, lambda file: str(file.path))
-    bar = progress_bar(len(scan.files), "captions, on the cluster", "file", initial=len(scan.files) - len(lacking))
-    rows, start = 0, time.perf_counter()
-    with connected(address) as ray, bar:
+    known, rows = len(scan.files) - len(lacking), 0
+    with connected(address) as ray, progress_bar(len(scan.files), "captions, on the cluster", "file", initial=known) as bar:
+        start = time.perf_counter()
         for file, (packed, n) in on_cluster(ray, lacking, job):
             kept = places[file]
             assert kept is not None

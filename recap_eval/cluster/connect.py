@@ -13,7 +13,7 @@ from recap_eval.errors import DataError, UserError
 
 LOCAL, AUTO = "local", "auto"
 EXAMPLES = "Examples: --ray local, --ray auto on a machine of the cluster, --ray 10.0.0.1:6379"
-START = "Start one with `ray start --head`, run this on a machine of it, or use --ray local."
+START = "Start one with `ray start --head` and run this on a machine of it, or use --ray local."
 PATIENCE = 10.0  # seconds for a head to answer; Ray itself would wait for minutes
 OBJECTS = 256 << 20  # bytes of shared memory of a local cluster: parts and what comes of them are small
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # no telemetry; no warning for no GPU
@@ -80,4 +80,6 @@ def _refused(address: str, error: Exception) -> DataError:
     words = " ".join(str(error).split())
     if "ersion mismatch" in words:
         return DataError(f"The cluster at {address} has another Ray or Python: {words[:300]}", "Install the same everywhere.")
+    if address == AUTO and isinstance(error, ConnectionError):
+        return DataError("This machine is in no Ray cluster that runs.", START)
     return DataError(f"No Ray cluster is to be had at {address!r} ({words[:300]}).", START)

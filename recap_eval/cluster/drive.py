@@ -112,7 +112,7 @@ class Crew(Generic[P, R]):
         self._deaths: Counter[int] = Counter()
         self._given_up: dict[int, str] = {}  # parts by number, and why
         self._stillborn = 0  # actors that died before they began, since the last one that did begin
-        self._where: dict[Any, str] = {}  # machine of every actor that began
+        self._hired: dict[Any, str] = {}  # actors, and the machine of each that began
         self._beginning: dict[Any, Any] = {}  # what is awaited → actor
         self._doing: dict[Any, tuple[Any, int]] = {}  # what is awaited → actor, part
         self._idle: list[Any] = []
@@ -133,8 +133,13 @@ class Crew(Generic[P, R]):
 
     def dismiss(self) -> None:
         """End all actors."""
-        for actor in [*self._beginning.values(), *(actor for actor, _ in self._doing.values()), *self._idle]:
-            self._ray.kill(actor)
+        for actor in list(self._hired):
+            self._drop(actor)
+
+    def _drop(self, actor: Any) -> str:
+        """End an actor, be it dead already or not; returns its machine."""
+        self._ray.kill(actor)
+        return self._hired.pop(actor)
 
     def _hire(self) -> None:
         """Start actors, as many as there is work and room for; those that still wait for a place are dropped if too many."""
@@ -145,13 +150,13 @@ class Crew(Generic[P, R]):
         room = self._job.actors or self._room(first=self._make is None)
         if self._make is None:
             self._make = self._ray.put(self._ray.cloudpickle.dumps(self._job.make))
-        here = len(self._beginning) + len(self._doing) + len(self._idle)
-        lacking = min(room, len(self._waiting) + len(self._doing)) - here
+        lacking = min(room, len(self._waiting) + len(self._doing)) - len(self._hired)
         for _ in range(lacking):
             actor = self._new.remote()
+            self._hired[actor] = ""
             self._beginning[actor.begin.remote(self._make, code_here())] = actor
         for _ in range(min(-lacking, len(self._beginning))):
-            self._ray.kill(self._beginning.popitem()[1])
+            self._drop(self._beginning.popitem()[1])
 
     def _room(self, first: bool) -> int:
         machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
@@ -168,7 +173,7 @@ class Crew(Generic[P, R]):
             actor, part = self._idle.pop(), self._waiting.popleft()
             self._doing[actor.do.remote(self._parts[part])] = (actor, part)
         while self._idle:  # nothing is left for them: others may have their place
-            self._ray.kill(self._idle.pop())
+            self._drop(self._idle.pop())
 
     def _ready(self) -> list[Any]:
         now = time.monotonic()
@@ -189,16 +194,16 @@ class Crew(Generic[P, R]):
         try:
             machine, code = self._get(awaited)
         except self._lost as error:
-            self._ray.kill(actor)
             self._stillborn += 1
-            if self._stillborn >= TRIES * max(1, len(self._where)):
+            if self._stillborn >= TRIES * len(self._hired):
                 raise DataError(f"Workers die before they begin ({_reason(error)}).", LOGS) from error
+            self._drop(actor)
             return
         if (other := difference(code_here(), code)) is not None:
             what = other if code else "no recap that knows --ray"
             raise DataError(f"{machine} of the cluster has {what}.", "Install the same there as here: docs/scale.md says what.")
         self._stillborn = 0
-        self._where[actor] = machine
+        self._hired[actor] = machine
         self._idle.append(actor)
 
     def _done(self, awaited: Any) -> Iterator[tuple[P, R]]:
@@ -206,8 +211,7 @@ class Crew(Generic[P, R]):
         try:
             found = self._get(awaited)
         except self._lost as error:
-            self._ray.kill(actor)
-            self._again(part, self._where.pop(actor), error)
+            self._again(part, self._drop(actor), error)
             return
         self._idle.append(actor)
         self._hand_out()
