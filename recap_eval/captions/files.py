@@ -117,7 +117,7 @@ def count_rows(path: Path) -> int | None:
 
 
 def _damaged(path: Path, kind: str, error: Exception) -> DataError:
-    return DataError(f"{path} is not a readable {kind} ({error}).", AGAIN)
+    return DataError(f"{path} is not a readable {kind} ({' '.join(str(error).split())}).", AGAIN)
 
 
 def _check(path: Path, names: Sequence[str], wanted: Wanted) -> str | None:
