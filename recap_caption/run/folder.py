@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,15 +67,13 @@ class Folder:
         """Return a part's output."""
         return self.captions / join_name(name, generation)
 
-    def outputs(self) -> dict[str, int]:
-        """Return the newest generation of each part that is committed, by one look at the folder."""
-        if not self.captions.is_dir():
-            return {}
-        found: dict[str, int] = {}
-        for path in self.captions.iterdir():
+    def outputs(self) -> dict[str, set[int]]:
+        """Return the generations of each part that are committed, by one look at the folder."""
+        found: dict[str, set[int]] = defaultdict(set)
+        for path in self.captions.iterdir() if self.captions.is_dir() else ():
             if path.suffix == ".parquet" and not path.name.startswith("."):
                 name, generation = split_name(path.name)
-                found[name] = max(generation, found.get(name, 0))
+                found[name].add(generation)
         return found
 
     def newest_outputs(self) -> list[Path]:

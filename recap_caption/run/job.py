@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,7 +51,7 @@ class Job:
         self._waiting: set[int] = set()
         places = range(len(self)) if self.base is None else self._failed(self.base)
         self.answers = {place: known[place] for place in places if place in known}
-        self._to_ask = [place for place in places if place not in known]
+        self._to_ask = deque(place for place in places if place not in known)
         self.spent = list(self.kept.all)
 
     def _failed(self, base: list[Row]) -> list[int]:
@@ -58,6 +59,11 @@ class Job:
 
     def __len__(self) -> int:
         return len(self.opened.items) * len(self.asking.questions)
+
+    @property
+    def to_ask(self) -> int:
+        """Rows about which nothing has been asked yet."""
+        return len(self._to_ask)
 
     @property
     def left(self) -> int:
@@ -72,14 +78,16 @@ class Job:
     def requests(self) -> Iterator[tuple[int, Request]]:
         """Yield place and question of what is to be asked; what cannot be asked is answered on the way."""
         while self._to_ask and not self.lost:
-            place = self._to_ask.pop(0)
+            place = self._to_ask[0]
+            self._waiting.add(place)  # before it leaves the other list: another thread may count both
+            self._to_ask.popleft()
             number = self.asking.split(place)[0]
             item = self.opened.items[number]
             asked = self.asking.request(place, item, self._reader(number, item))
             if isinstance(asked, Fault):
                 self.answers[place] = fault_answer(asked)
+                self._waiting.discard(place)
                 continue
-            self._waiting.add(place)
             yield place, asked
 
     def _reader(self, number: int, item: Item) -> Callable[[], bytes] | None:
@@ -106,9 +114,9 @@ class Job:
         if (digest := self._digests.get(self.asking.split(place)[0])) is not None:
             answer["sha256"] = digest
         self.spool.append(place, answer)
-        self._waiting.discard(place)
         self.answers[place] = answer
         self.spent.append(answer)
+        self._waiting.discard(place)
         return answer
 
     def rows(self, made: Made) -> list[Row]:

@@ -86,10 +86,23 @@ class Leases:
         _remove(path, holder)
         return self._create(path)
 
-    def is_held(self, name: str) -> bool:
-        """Return whether a living process has a part, as far as can be told by now."""
+    def is_free(self, name: str) -> bool:
+        """Return whether nobody has a part, or one who left it."""
         path = self._path(name)
-        return path.exists() and self._left(path) is None
+        return not path.exists() or self._left(path) is not None
+
+    def sign(self, name: str) -> int | None:
+        """Return the time of a holder's last sign of life, comparable with such times only; None without a lease."""
+        with suppress(OSError):
+            return self._path(name).stat().st_mtime_ns
+        return None
+
+    def is_near(self, name: str) -> bool:
+        """Return whether a part's holder is a process of this machine that lives."""
+        with suppress(OSError):
+            holder = _read(self._path(name))
+            return holder.get("machine") not in (None, "") and holder["machine"] == _machine() and not _is_dead(holder)
+        return False
 
     def names(self) -> set[str]:
         """Return the parts of which there is a lease, living or left."""

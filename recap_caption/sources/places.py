@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from recap_caption.sources.base import NO_ROLE, Part, Reading, Source
+from recap_caption.sources.base import NO_ROLE, Part, Reading, Source, plain_key
 from recap_caption.sources.pictures import Pictures, list_images
 from recap_caption.sources.shards import Shards
 from recap_caption.sources.tables import Tables
@@ -34,6 +34,8 @@ def find_source(words: Sequence[str], reading: Reading) -> Source:
     """
     source = _find(words, reading)
     reading.check(source.form)
+    if odd := next((name for name in source.names if plain_key(name) != name), None):
+        raise DataError(f"The name of {plain_key(odd)} is no UTF-8.", "Rename it.")
     return source
 
 
