@@ -18,7 +18,7 @@ from recap_caption.sources.base import Fault, Item, Opened, Part
 Row = dict[str, Any]
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """A part that is being captioned.
 

@@ -30,6 +30,7 @@ ROLE_PRESETS = {
     "datacomp": {"original": "txt"},
     "scenes": {"original": "json:org_caption", "recaption": "json:re_caption"},
     "caption-rows": {"original": "parquet:org_caption", "recaption": "parquet:re_caption"},
+    "recap-coco-30k": {"original": "parquet:caption", "recaption": "parquet:recaption"},
 }
 ROLE_FORMS = ("json:", "parquet:")  # a field of KEY.json, a column of caption files joined onto the shards
 
