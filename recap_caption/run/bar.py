@@ -26,7 +26,9 @@ class Bar:
         self._at = 0.0
         found = self._survey.look()
         unit = "image" if len(run.asking.questions) == 1 else "caption"
-        self._bar: Any = progress_bar(max(1, found.rows), run.folder.root.name, unit, initial=found.done, unit_scale=True)
+        self._bar: Any = progress_bar(
+            max(1, found.rows), run.folder.root.name, unit, initial=found.done, disable=False, unit_scale=True
+        )
 
     def show(self) -> None:
         """Draw it, at most every other second."""

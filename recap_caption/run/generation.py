@@ -77,20 +77,19 @@ def begin_retry(run: Run, statuses: Sequence[str]) -> Generation | None:
         DataError: The run, or the retry before, is not complete.
     """
     _check(statuses)
-    outputs = run.folder.outputs()
-    if left := sum(0 not in outputs.get(part.name, ()) for part in run.parts):
-        raise DataError(f"{left:,} shards are not captioned yet.", "Let the run end first: give its command again.")
-    latest = _latest(run)
-    if latest.number and _left(run, latest, outputs):
-        if set(latest.again) != set(statuses):
+    if lacking := left(run, FIRST):
+        raise DataError(f"{len(lacking):,} shards are not captioned yet.", "Let the run end first: give its command again.")
+    before = latest(run)
+    if before.number and left(run, before):
+        if set(before.again) != set(statuses):
             raise UserError(
-                f"A retry of {','.join(latest.again)} is under way and not complete.",
-                f"End it first: recap-caption retry {run.folder.root} --status {','.join(latest.again)}",
+                f"A retry of {','.join(before.again)} is under way and not complete.",
+                f"End it first: recap-caption retry {run.folder.root} --status {','.join(before.again)}",
             )
-        return latest
+        return before
     if not any(found and _has(found, statuses) for found in newest_facts(run)):
         return None
-    return _begin(run, Generation(latest.number + 1, tuple(statuses)))
+    return _begin(run, Generation(before.number + 1, tuple(statuses)))
 
 
 def _begin(run: Run, generation: Generation) -> Generation:
@@ -108,7 +107,8 @@ def _check(statuses: Sequence[str]) -> None:
             raise unknown_name("status to ask again", status, ASKABLE, ", ".join(ASKABLE))
 
 
-def _latest(run: Run) -> Generation:
+def latest(run: Run) -> Generation:
+    """Return the newest generation that has begun."""
     number = 0
     while run.folder.retry(number + 1).is_file():
         number += 1
@@ -120,6 +120,8 @@ def _read(path: Path) -> Generation:
     return Generation(int(record["generation"]), tuple(record["again"]))
 
 
-def _left(run: Run, generation: Generation, outputs: dict[str, set[int]]) -> int:
+def left(run: Run, generation: Generation) -> list[str]:
+    """Return the parts that lack their output of a generation."""
+    outputs = run.folder.outputs()
     names = [run.parts[number].name for number in candidates(run, generation)]
-    return sum(generation.number not in outputs[name] for name in names)
+    return [name for name in names if generation.number not in outputs.get(name, ())]

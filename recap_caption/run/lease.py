@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from recap_caption.run.disk import write_all, writing
+from recap_caption.run.who import is_dead, is_near, this_process
 
 BEAT, STALE = 10.0, 120.0  # seconds between signs of life; without one for so long a lease is left
-PROC = Path("/proc")
-DEAD = ("Z", "X")  # states of a process that has ended and that nobody has asked for yet
 
 
 @dataclass
@@ -101,7 +100,7 @@ class Leases:
         """Return whether a part's holder is a process of this machine that lives."""
         with suppress(OSError):
             holder = _read(self._path(name))
-            return holder.get("machine") not in (None, "") and holder["machine"] == _machine() and not _is_dead(holder)
+            return is_near(holder) and not is_dead(holder)
         return False
 
     def names(self) -> set[str]:
@@ -119,7 +118,7 @@ class Leases:
 
     def _create(self, path: Path) -> Lease | None:
         token = uuid.uuid4().hex
-        record = {"token": token, "worker": self.worker} | _this_process()
+        record = {"token": token, "worker": self.worker} | this_process()
         with writing(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -144,7 +143,7 @@ class Leases:
             return None
         except OSError:
             return None  # it cannot be read now: perhaps next time
-        if _is_dead(holder) or self._now() - changed > self.stale * 1e9:
+        if is_dead(holder) or self._now() - changed > self.stale * 1e9:
             return holder
         return holder if self._unchanged(path.name, holder.get("token"), changed) > self.stale else None
 
@@ -190,32 +189,3 @@ def _remove(path: Path, holder: dict[str, Any]) -> None:
         with suppress(OSError):  # somebody was quicker: then who made it finds out at its next sign of life
             os.link(grave, path)
     grave.unlink(missing_ok=True)
-
-
-def _this_process() -> dict[str, Any]:
-    return {"machine": _machine(), "pid": os.getpid(), "started": _start_of(os.getpid())}
-
-
-def _machine() -> str | None:
-    """Return what tells where process numbers mean the same: the running system, and the container on it."""
-    try:
-        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{(PROC / 'self/ns/pid').readlink()}"
-    except OSError:
-        return None
-
-
-def _start_of(pid: int) -> str | None:
-    """Return when a process began, in the system's own ticks: numbers of processes come again. None if it runs no more."""
-    try:
-        facts = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-        return None if facts[0] in DEAD else facts[19]
-    except (OSError, IndexError):
-        return None
-
-
-def _is_dead(holder: dict[str, Any]) -> bool:
-    """Return whether a lease's holder ran on this machine and runs no more."""
-    if holder.get("machine") is None or holder["machine"] != _machine():
-        return False
-    return _start_of(int(holder["pid"])) != holder.get("started")

@@ -11,6 +11,7 @@ from recap_caption.run.generation import FIRST, Generation, candidates
 from recap_caption.run.output import read_facts
 from recap_caption.run.record import Run
 from recap_caption.run.tally import AT_WORK, read_tallies
+from recap_caption.run.who import is_dead
 from recap_eval.errors import DataError
 
 SILENT = 60.0  # seconds after which a worker that writes nothing is not counted as being at work
@@ -75,14 +76,14 @@ class Survey:
         committed = {part.name for part in self._parts if self._generation.number in outputs.get(part.name, ())}
         self._learn(committed)
         workers = self._workers()
-        ratio = self._rows_a_byte()
-        rows = {part.name: self._rows.get(part.name, round(ratio * part.size)) for part in self._parts}
         hands: dict[str, int] = {}
         for worker in workers:
             for name, (done, total) in worker["hands"].items():
-                if name in rows and name not in committed:
+                self._rows[name] = total
+                if name not in committed:
                     hands[name] = max(done, hands.get(name, 0))
-                    rows[name] = total
+        ratio = self._rows_a_byte()
+        rows = {part.name: self._rows.get(part.name, round(ratio * part.size)) for part in self._parts}
         done = sum(rows[name] for name in committed) + sum(hands.values())
         exact = all(part.name in self._rows for part in self._parts)
         return Progress(len(self._parts), len(committed), sum(rows.values()), done, exact, workers)
@@ -112,7 +113,8 @@ class Survey:
                 self._seen[path] = (now - _age(path), record)
             elif before[1] != record:
                 self._seen[path] = (now, record)
-        return [record for seen, record in self._seen.values() if record["state"] in AT_WORK and now - seen < SILENT]
+        at_work = [record for seen, record in self._seen.values() if record["state"] in AT_WORK and now - seen < SILENT]
+        return [record for record in at_work if not is_dead(record["process"])]
 
 
 def _age(path: Path) -> float:

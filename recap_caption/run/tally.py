@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections import Counter, deque
+from collections import deque
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from recap_caption.rows import OK
 from recap_caption.run.asking import Answer
+from recap_caption.run.who import this_process
 
 WINDOW = 60.0  # seconds over which rates are taken
 LOADING, CAPTIONING, WAITING, DONE, STOPPED, FAILED = "loading", "captioning", "waiting", "done", "stopped", "failed"
@@ -35,21 +35,21 @@ class Tally:
         hands: Rows that have an answer, of the rows of each part in its hands.
         rate: Captions a second of late.
         token_rate: Tokens of captions a second of late.
-        pid: Its process.
+        process: What tells its process from others.
     """
 
     worker: str
     devices: int = 1
     state: str = LOADING
     asked: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
+    failures: dict[str, int] = field(default_factory=dict)
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0
     hands: dict[str, tuple[int, int]] = field(default_factory=dict)
     rate: float = 0.0
     token_rate: float = 0.0
-    pid: int = field(default_factory=os.getpid)
+    process: dict[str, Any] = field(default_factory=this_process)
 
     def __post_init__(self) -> None:
         self._marks: deque[tuple[float, int, int]] = deque([(time.monotonic(), 0, 0)])
@@ -61,7 +61,8 @@ class Tally:
         self.tokens_out += answer["n_output_tokens"] or 0
         self.seconds += answer["seconds"]
         if answer["status"] != OK:
-            self.failures[f"{answer['status']}: {answer['error_type']}"] += 1
+            kind = f"{answer['status']}: {answer['error_type']}"
+            self.failures[kind] = self.failures.get(kind, 0) + 1
 
     def measure(self) -> None:
         """Take the rates of the last minute."""
