@@ -10,7 +10,8 @@ from pathlib import Path
 from recap_eval.captions.count import FileCounter, pack_surveys
 from recap_eval.captions.scan import Question, Scan, keep
 from recap_eval.cluster.connect import connected
-from recap_eval.cluster.drive import Job, Needs, on_cluster
+from recap_eval.cluster.drive import on_cluster
+from recap_eval.cluster.job import Job, Needs
 from recap_eval.console import progress_bar
 from recap_eval.data.items import file_stamp
 from recap_eval.errors import DataError

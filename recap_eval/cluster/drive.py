@@ -9,64 +9,18 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from recap_eval.cluster import worker
 from recap_eval.cluster.code import code_here, difference
+from recap_eval.cluster.job import Job, P, R, room_for
 from recap_eval.console import note
 from recap_eval.errors import DataError, UserError
-
-P = TypeVar("P")
-R = TypeVar("R")
 
 TRIES = 5  # actors that a part may outlive; machines that can be taken away at any time take away more than one
 POLL = 1.0  # seconds
 LOOK = 10.0  # seconds between looks at which machines there are
 SILENCE = 30.0  # seconds without any actor that works, before it is said
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What one actor takes of a machine.
-
-    Args:
-        cpus: Processors.
-        gpus: GPUs.
-        memory: Bytes.
-    """
-
-    cpus: float = 1
-    gpus: float = 0
-    memory: int = 0
-
-    def fit(self, resources: dict[str, float]) -> int:
-        """Return how many actors fit into a machine's resources, by Ray's names."""
-        wanted = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory)}
-        return min((int(resources.get(name, 0) / each) for name, each in wanted.items() if each), default=1)
-
-    def __str__(self) -> str:
-        """Return it in words."""
-        told = [f"{self.cpus:g} processors" if self.cpus != 1 else "1 processor"]
-        told += [f"{self.gpus:g} GPUs" if self.gpus != 1 else "1 GPU"] if self.gpus else []
-        return " and ".join([*told, *([f"{self.memory / (1 << 30):.1f} GiB of memory"] if self.memory else [])])
-
-
-@dataclass(frozen=True)
-class Job(Generic[P, R]):
-    """What is to be done with every part.
-
-    Args:
-        make: Called once in every actor; returns what does a part. Picklable, as are parts and what comes of them.
-        needs: What an actor takes of a machine.
-        actors: How many at most; None for as many as the cluster has room for, machines that join included.
-        name: What a message calls a part.
-    """
-
-    make: Callable[[], Callable[[P], R]]
-    needs: Needs = Needs()
-    actors: int | None = None
-    name: Callable[[P], str] = str
 
 
 def on_cluster(ray: Any, parts: Sequence[P], job: Job[P, R], tell: Callable[[str], None] = note) -> Iterator[tuple[P, R]]:
@@ -110,6 +64,7 @@ class Crew(Generic[P, R]):
         self._make: Any = None
         self._waiting = deque(range(len(parts)))
         self._deaths: Counter[int] = Counter()
+        self._progress: object = None
         self._given_up: dict[int, str] = {}  # parts by number, and why
         self._stillborn = 0  # actors that died before they began, since the last one that did begin
         self._hired: dict[Any, str] = {}  # actors, and the machine of each that began
@@ -122,6 +77,8 @@ class Crew(Generic[P, R]):
     def results(self) -> Iterator[tuple[P, R]]:
         """Yield every part with what came of it."""
         while self._waiting or self._doing:
+            if self._job.watch():
+                self._begin_nothing()
             self._hire()
             self._hand_out()
             for awaited in self._ready():
@@ -130,6 +87,11 @@ class Crew(Generic[P, R]):
                 else:
                     yield from self._done(awaited)
         self._tell_given_up()
+
+    def _begin_nothing(self) -> None:
+        self._waiting.clear()
+        while self._beginning:
+            self._drop(self._beginning.popitem()[1])
 
     def dismiss(self) -> None:
         """End all actors."""
@@ -159,8 +121,7 @@ class Crew(Generic[P, R]):
             self._drop(self._beginning.popitem()[1])
 
     def _room(self, first: bool) -> int:
-        machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        room = sum(map(self._job.needs.fit, machines))
+        room = room_for(self._ray, self._job.needs)
         if first and not room:
             raise UserError(
                 f"No machine of the cluster has {self._job.needs}, which one worker takes.",
@@ -218,20 +179,23 @@ class Crew(Generic[P, R]):
         yield self._parts[part], found
 
     def _again(self, part: int, machine: str, error: Exception) -> None:
+        if (progress := self._job.progress()) != self._progress:
+            self._progress = progress
+            self._deaths.clear()
         self._deaths[part] += 1
         self._next_look = 0.0
         name, times = self._job.name(self._parts[part]), self._deaths[part]
         if times < TRIES:
             self._waiting.append(part)
-            self._tell(f"{name}: its worker on {machine} died; it is given out again ({times} of {TRIES - 1}).")
+            self._tell(f"{name}: its process on {machine} died; it is begun again ({times} of {TRIES - 1}).")
             return
         self._given_up[part] = f"last on {machine}: {_reason(error)}"
-        self._tell(f"{name}: {TRIES} workers died at it; it is set aside.")
+        self._tell(f"{name}: {TRIES} processes died at it; it is set aside.")
 
     def _tell_given_up(self) -> None:
         for part, why in self._given_up.items():
             others = f", and at {len(self._given_up) - 1} others" if len(self._given_up) > 1 else ""
-            raise DataError(f"{self._job.name(self._parts[part])}: {TRIES} workers died at it ({why}){others}.", LOGS)
+            raise DataError(f"{self._job.name(self._parts[part])}: {TRIES} processes died at it ({why}){others}.", LOGS)
 
     def _get(self, awaited: Any) -> Any:
         """Return what came, or raise what was raised there as if it were here."""

@@ -7,8 +7,8 @@ import argparse
 from recap_eval.console import positive
 
 
-def add_cluster(parser: argparse.ArgumentParser, part: str) -> None:
-    """Add the options.
+def add_cluster(parser: argparse.ArgumentParser, part: str) -> argparse._ArgumentGroup:
+    """Add the options; returns their group.
 
     Args:
         parser: The command's.
@@ -21,3 +21,4 @@ def add_cluster(parser: argparse.ArgumentParser, part: str) -> None:
     group.add_argument(
         "--ray-workers", type=positive, metavar="N", help="how many at once (default: as many as the cluster has room for)"
     )
+    return group

@@ -16,7 +16,8 @@ from fake_ray import FakeRay, RayTaskError
 from recap_eval.cluster import drive
 from recap_eval.cluster.code import code_here, difference
 from recap_eval.cluster.connect import connected
-from recap_eval.cluster.drive import TRIES, Job, Needs, on_cluster
+from recap_eval.cluster.drive import TRIES, on_cluster
+from recap_eval.cluster.job import Job, Needs
 from recap_eval.cluster.worker import Worker
 from recap_eval.errors import DataError, UserError
 
@@ -89,7 +90,7 @@ def test_whatever_dies_every_part_comes_once_or_is_named(seed):
     assert max((times for part, times in deaths.items() if part is not None), default=0) <= TRIES
     assert len(set(found)) == len(found) and ray.living == []
     if lost and named:
-        assert int(named.split(":")[0]) in lost and f"{TRIES} workers died" in named and "pid" not in named
+        assert int(named.split(":")[0]) in lost and f"{TRIES} processes died" in named and "pid" not in named
 
 
 def test_actors_are_bounded_and_parts_left_bound_them_too():

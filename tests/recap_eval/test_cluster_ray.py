@@ -17,7 +17,8 @@ import slow_part
 from support import assert_two_line_error, recap, recap_apart
 
 from recap_eval.cluster.connect import connected
-from recap_eval.cluster.drive import TRIES, Job, on_cluster
+from recap_eval.cluster.drive import TRIES, on_cluster
+from recap_eval.cluster.job import Job
 from recap_eval.errors import DataError
 from recap_eval.results import read_results
 
@@ -85,7 +86,7 @@ def test_a_machine_is_killed_and_the_figures_are_the_same(machines, captions, ex
     machines.remove_node(second, allow_graceful=False)
     _, said = running.communicate(timeout=120)
     assert running.returncode == 0, said
-    assert "it is given out again (1 of 4)" in said, said
+    assert "it is begun again (1 of 4)" in said, said
     assert measured(tmp_path / "lb") == expected
 
 
@@ -102,7 +103,7 @@ def test_parts_are_done_by_both_machines_and_again_when_one_is_gone(machines, tm
                 machines.remove_node(second, allow_graceful=False)
     begun = [path.name.split("-")[0] for path in tmp_path.iterdir()]
     assert sorted(found) == list(range(9)) and len(set(found.values())) == 2
-    assert len(begun) == 10 and len(told) == 1 and "given out again" in told[0] and told[0].startswith("part ")
+    assert len(begun) == 10 and len(told) == 1 and "begun again" in told[0] and told[0].startswith("part ")
 
 
 def test_a_part_that_kills_its_worker_is_named_and_the_others_are_done(machines, tmp_path):
@@ -110,7 +111,7 @@ def test_a_part_that_kills_its_worker_is_named_and_the_others_are_done(machines,
     with connected(machines.address) as library:
         library.cloudpickle.register_pickle_by_value(slow_part)
         results = on_cluster(library, range(4), Job(partial(slow_part.slow, tmp_path, 0.0, 2)), lambda text: None)
-        with pytest.raises(DataError, match=f"2: {TRIES} workers died at it .last on .*worker process has died"):
+        with pytest.raises(DataError, match=f"2: {TRIES} processes died at it .last on .*worker process has died"):
             done.extend(part for part, _ in results)
     assert sorted(done) == [0, 1, 3] and len(list(tmp_path.glob("2-*"))) == TRIES
 
