@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from recap_caption.engine_options import add_engine
 from recap_caption.prompt_options import add_prompt, prompts_of
-from recap_eval.console import as_path, positive
+from recap_eval.cluster.options import add_cluster
+from recap_eval.console import as_path, positive, positive_number
 from recap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,6 +56,14 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add how many processes work."""
     group = parser.add_argument_group("processes (more may join at any time, on any machine that sees the folder)")
     group.add_argument("--workers", type=positive, default=1, metavar="N", help="start N processes; with GPUs, one GPU each")
+    cluster = add_cluster(parser, "start the workers")
+    cluster.add_argument(
+        "--ray-cpus", type=positive_number, default=1, metavar="N", help="processors that a worker takes (default 1)"
+    )
+    cluster.add_argument(
+        "--ray-gpus", type=positive_number, metavar="N",
+        help="GPUs that a worker takes (default: one for engine transformers where the cluster has any)",
+    )  # fmt: skip
 
 
 def add_eval(parser: argparse.ArgumentParser) -> None:

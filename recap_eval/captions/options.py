@@ -57,4 +57,4 @@ def add_captions(captions: argparse.ArgumentParser) -> None:
     )
     captions.add_argument("--no-cache", action="store_true", help="keep no counts, use none")
     captions.add_argument("--shard", metavar="I/N", help="count part I of N of the files only, into the cache")
-    add_cluster(captions, "file")
+    add_cluster(captions, "count files")
