@@ -30,6 +30,7 @@ def evaluate_captions(args: argparse.Namespace) -> int:
     """
     from recap_eval.caption_scoring import Set, measure_captions
     from recap_eval.captions.files import find_files
+    from recap_eval.captions.on_cluster import count_on_cluster
     from recap_eval.captions.scan import Scan, first_samples
     from recap_eval.parallel import Team
     from recap_eval.runner import Options
@@ -40,16 +41,21 @@ def evaluate_captions(args: argparse.Namespace) -> int:
     extras = _extras(args, families, question)
     shard = Team.of(args.shard).shard
     cache = None if args.no_cache else args.cache or default_cache()
-    if shard is not None and (cache is None or args.limit is not None):
+    if shard is not None and args.ray is not None:
+        raise UserError("--shard and --ray both divide the files.", "Leave one out.")
+    if (shard is not None or args.ray is not None) and (cache is None or args.limit is not None):
         raise UserError(
-            "A part of a run goes neither with --no-cache nor with --limit.", "Parts meet in the cache: leave one out."
+            "A run in parts goes neither with --no-cache nor with --limit.",
+            "Parts meet in the cache: leave that out, or --shard and --ray.",
         )
     files = find_files(args.captions)
     name = args.name or _name(args.captions)
     print(f"{name}: {len(files):,} files; {_told(question)}", file=sys.stderr)
     _show(first_samples(files[0], question))
-    start = time.perf_counter()
-    surveys = Scan(files, question, cache).run(shard)
+    start, scan = time.perf_counter(), Scan(files, question, cache)
+    if args.ray is not None:
+        count_on_cluster(scan, args.ray, args.ray_workers)
+    surveys = scan.run(shard)
     seconds = time.perf_counter() - start
     rows = surveys[question.column].content.rows
     print(f"{name}: {rows:,} rows in {seconds:.1f} s", file=sys.stderr)
