@@ -26,7 +26,9 @@ def needs_conversion(model: str) -> bool:
     return is_original(read_config(folder if folder.is_dir() else fetch_files(model, ["config.json"])))
 
 
-def converted(model: str, tokenizer: str | None, cache: Path, chat_template: str | None = None, vision_tower: str | None = None) -> Path:
+def converted(
+    model: str, tokenizer: str | None, cache: Path, chat_template: str | None = None, vision_tower: str | None = None
+) -> Path:
     """Return the folder of an original checkpoint's conversion, made if the cache does not have it.
 
     Args:

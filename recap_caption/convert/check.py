@@ -79,7 +79,8 @@ def judge(found: torch.Tensor, wanted: torch.Tensor, bound: float, name: str) ->
     checked = Checked(gap, spread, same, len(wanted))
     if not gap <= bound * spread:  # of NaN, too
         raise DataError(
-            f"{name} was not converted rightly: {checked.sentence()}.", "Nothing was written. Please report it, with its config.json."
+            f"{name} was not converted rightly: {checked.sentence()}.",
+            "Nothing was written. Please report it, with its config.json.",
         )
     return checked
 

@@ -133,9 +133,7 @@ def _pickle(path: Path) -> dict[str, Held]:
     found = _load_pickle(path, "meta")
     if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise DataError(f"{path} holds other things than tensors by name.", "It must be a state dict.")
-    return {
-        str(name): Held(path, tuple(value.shape), str(value.dtype).removeprefix("torch.")) for name, value in found.items()
-    }
+    return {str(name): Held(path, tuple(value.shape), str(value.dtype).removeprefix("torch.")) for name, value in found.items()}
 
 
 def _load_pickle(path: Path, device: str) -> Any:

@@ -1,7 +1,7 @@
 """What tensors are called: in LLaVA's own checkpoints, in transformers' native layout, and in the layout of models on the hub.
 
-The original: `LlavaLlamaForCausalLM`, whose vision tower may be within the checkpoint or not. Both layouts load in transformers 5;
-the hub's also in transformers 4 and in vLLM, whose CLIP still has `vision_model` in its names.
+The original: `LlavaLlamaForCausalLM`, whose vision tower may be within the checkpoint or not. Both layouts load in
+transformers 5; the hub's also in transformers 4 and in vLLM, whose CLIP still has `vision_model` in its names.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def is_dropped(name: str) -> bool:
 
 
 def tower_name(name: str) -> str | None:
-    """Return what a tensor of a CLIP of its own is called within a LLaVA checkpoint; None if it is none of the vision tower's."""
+    """Return what a CLIP's tensor is called within a LLaVA checkpoint; None if it is none of its image side."""
     inner = name.removeprefix("vision_model.")
     known = ("embeddings.", "pre_layrnorm.", "encoder.", "post_layernorm.")
     return TOWER + inner if inner.startswith(known) else None

@@ -14,9 +14,9 @@ WORKS = "Only LLaVA-1.5's architecture is converted: CLIP, a two-layer projector
 SELECT = {"patch": "default", "cls_patch": "full"}  # of LLaVA, of transformers
 
 LANGUAGE = (  # fields of the language model that are taken over as they are; one that is absent has transformers' default
-    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
-    "hidden_act", "max_position_embeddings", "initializer_range", "rms_norm_eps", "rope_theta", "rope_scaling", "attention_bias",
-    "mlp_bias", "attention_dropout", "bos_token_id", "tie_word_embeddings",
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+    "head_dim", "hidden_act", "max_position_embeddings", "initializer_range", "rms_norm_eps", "rope_theta", "rope_scaling",
+    "attention_bias", "mlp_bias", "attention_dropout", "bos_token_id", "tie_word_embeddings",
 )  # fmt: skip
 NEEDED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 CLIP = {  # transformers' CLIPVisionConfig where a file says nothing

@@ -1,7 +1,8 @@
 """The original model's forward pass, in plain torch, out of the original checkpoint: what a converted model must agree with.
 
-Written from the published definitions (CLIP's vision transformer, LLaVA-1.5's projector, LLaMA) and from nothing of transformers' modules.
-It reads a layer's weights when it comes to that layer, so it needs little memory, and is for checking, not for use.
+Written from the published definitions (CLIP's vision transformer, LLaVA-1.5's projector, LLaMA) and from nothing of
+transformers' modules. It reads a layer's weights when it comes to that layer, so it needs little memory, and is for checking,
+not for use.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ def _linear(read: Read, name: str, states: torch.Tensor, bias: bool = True) -> t
     return linear(states, read(f"{name}.weight"), read(f"{name}.bias") if bias else None)
 
 
+def _heads(states: torch.Tensor, count: int) -> torch.Tensor:
+    """Return (L, H·D) states as (H, L, D)."""
+    return states.reshape(len(states), count, -1).transpose(0, 1)
+
+
 def _attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, causal: bool) -> torch.Tensor:
     """Return (L, H·D) attention of (H, L, D) heads."""
     import torch
@@ -91,8 +97,8 @@ def _normed(read: Read, name: str, states: torch.Tensor, vision: Mapping[str, An
 
 def _clip_layer(read: Read, at: str, states: torch.Tensor, vision: Mapping[str, Any]) -> torch.Tensor:
     inner, heads = _normed(read, f"{at}.layer_norm1", states, vision), int(vision["num_attention_heads"])
-    parts = [_linear(read, f"{at}.self_attn.{name}_proj", inner).unflatten(1, (heads, -1)).transpose(0, 1) for name in "qkv"]
-    states = states + _linear(read, f"{at}.self_attn.out_proj", _attend(parts[0], parts[1], parts[2], causal=False))
+    queries, keys, values = (_heads(_linear(read, f"{at}.self_attn.{name}_proj", inner), heads) for name in "qkv")
+    states = states + _linear(read, f"{at}.self_attn.out_proj", _attend(queries, keys, values, causal=False))
     inner = _linear(read, f"{at}.mlp.fc1", _normed(read, f"{at}.layer_norm2", states, vision))
     return states + _linear(read, f"{at}.mlp.fc2", _activate(str(vision["hidden_act"]), inner))
 
@@ -117,7 +123,9 @@ def _project(read: Read, states: torch.Tensor) -> torch.Tensor:
 
 def _language(read: Read, text: Mapping[str, Any], states: torch.Tensor) -> torch.Tensor:
     if text.get("rope_scaling"):
-        raise DataError("The language model scales its rotary positions, which is not checked here.", "Convert without --check.")
+        raise DataError(
+            "The language model scales its rotary positions, which is not checked here.", "Convert without --check."
+        )
     turns = _turns(text, len(states), states.dtype)
     for number in range(int(text["num_hidden_layers"])):
         states = _llama_layer(read, f"model.layers.{number}", states, text, turns)
@@ -152,7 +160,7 @@ def _llama_layer(
     groups = heads // int(text.get("num_key_value_heads") or heads)
     inner = _rms(states, read(f"{at}.input_layernorm.weight"), text)
     queries, keys, values = (
-        _linear(read, f"{at}.self_attn.{name}_proj", inner, bias).unflatten(1, (count, -1)).transpose(0, 1)
+        _heads(_linear(read, f"{at}.self_attn.{name}_proj", inner, bias), count)
         for name, count in (("q", heads), ("k", heads // groups), ("v", heads // groups))
     )
     keys, values = (_turned(keys, turns).repeat_interleave(groups, 0), values.repeat_interleave(groups, 0))

@@ -1,4 +1,4 @@
-"""A conversion: checked whole, written into a folder beside its place, renamed. Killed at any moment, it leaves nothing half."""
+"""A conversion: checked whole, written into a folder beside its place, renamed. Killed, it leaves nothing half."""
 
 from __future__ import annotations
 

@@ -126,7 +126,9 @@ def _find_tower(original: Original, named: str | None, within: bool) -> tuple[di
     place = Path(word).expanduser()
     if not place.is_dir() and (place.is_absolute() or word.startswith((".", "~"))):
         whose = "" if named else ", which the checkpoint names"
-        raise UserError(f"The vision tower {word}{whose}, is not there.".replace(",,", ","), "Name it: --vision-tower FOLDER or ORG/NAME")
+        raise UserError(
+            f"The vision tower {word}{whose}, is not there.".replace(",,", ","), "Name it: --vision-tower FOLDER or ORG/NAME"
+        )
     try:
         folder = place if place.is_dir() else _fetch_tower(word, within)
     except DataError as error:

@@ -1,8 +1,8 @@
 """The converted model's tokenizer, chat template and generation config.
 
-The published captioner comes without a tokenizer, and its authors say of the conversation only that they changed it "to LLaMA3's". Three such
-conversations are in circulation and lie here as templates. The default is LLaMA-3's own, without a system message: what the sentence says
-literally. Which one a model was converted with stands in its artifact.json.
+The published captioner comes without a tokenizer, and its authors say of the conversation only that they changed it "to
+LLaMA3's". Three such conversations are in circulation and lie here as templates. The default is LLaMA-3's own, without a system
+message: what the sentence says literally. Which one a model was converted with stands in its artifact.json.
 """
 
 from __future__ import annotations

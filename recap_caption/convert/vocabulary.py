@@ -2,8 +2,8 @@
 
 LLaVA has no token for images (it marks them by -200), and transformers needs one. Rows are counted in the checkpoint and never
 assumed: LLaVA++ adds a token for padding to LLaMA-3's 128,256. No row of the checkpoint changes its meaning: rows beyond the
-tokenizer's get names of their own, `<image>` comes after them, and the whole is filled up to a multiple of 64. A new row is the mean
-of the others, so that its logit is the mean logit, which no greedy choice picks.
+tokenizer's get names of their own, `<image>` comes after them, and the whole is filled up to a multiple of 64. A new row is the
+mean of the others, so that its logit is the mean logit, which no greedy choice picks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tensors of an original LLaVA, by original name, wherever they lie: its own, and a vision tower's that it does not bring."""
+"""The tensors of an original LLaVA, by original name: its own, and those of a vision tower that it does not bring."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ class Weights:
             if self.held[one].shape != shape:
                 raise DataError(f"{name}: {one} is {_told(self.held[one].shape)}, and config.json says {_told(shape)}.", WHOLE)
             if self.held[one].dtype not in SIZES:
-                raise DataError(f"{name}: {one} holds {self.held[one].dtype}, and no plain numbers.", "Get one that is not quantised.")
+                raise DataError(
+                    f"{name}: {one} holds {self.held[one].dtype}, and no plain numbers.", "Get one that is not quantised."
+                )
         for one in tied & set(self.held):
             del self.held[one]
 

@@ -1,8 +1,9 @@
-"""Writes safetensors tensor by tensor, so that no more than one tensor is in memory (the library's own writer takes all at once)."""
+"""Writes safetensors tensor by tensor, so that one tensor is in memory; the library's own writer takes a file's all at once."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,8 @@ def _write_file(path: Path, pieces: Sequence[Piece], tell: Callable[[int], None]
             for piece in pieces:
                 stream.write(_bytes(piece))
                 tell(piece.size)
+            stream.flush()
+            os.fsync(stream.fileno())
     except OSError as error:
         raise DataError(f"Cannot write {path}: {error.strerror}.", "Free some space, or choose another --out.") from error
 
@@ -117,4 +120,4 @@ def _bytes(piece: Piece) -> Any:
     tensor = piece.make().detach().contiguous()
     if (tuple(tensor.shape), str(tensor.dtype)) != (piece.shape, f"torch.{piece.dtype}"):
         raise DataError(f"{piece.name} changed while it was read.", "Leave the checkpoint alone, and start again.")
-    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+    return tensor.reshape(-1).view(torch.uint8).numpy()

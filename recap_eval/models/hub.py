@@ -58,9 +58,7 @@ def fetch_files(repo: str, patterns: Sequence[str], kind: str = "model", revisio
         hint = f"Ask on its page on the hub, then `hf auth login`; or name a folder that holds {', '.join(patterns)}."
         raise DataError(f"{repo} is gated: its owners must let you in first.", hint) from error
     except RepositoryNotFoundError as error:
-        raise DataError(
-            f"The hub shows you no {kind} {repo}.", "Check its name; for a private one: `hf auth login`"
-        ) from error
+        raise DataError(f"The hub shows you no {kind} {repo}.", "Check its name; for a private one: `hf auth login`") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise DataError(
             f"Cannot get {repo} from the hub ({type(error).__name__}).", "Check the network; or name a folder that holds it."
