@@ -101,9 +101,11 @@ def load_converted(folder: Path) -> Any:
     Raises:
         DataError: Weights are missing, or some have no place.
     """
+    import transformers
     from safetensors import SafetensorError
     from transformers import LlavaForConditionalGeneration
 
+    transformers.utils.logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # `torch_dtype` is the name that all our versions know
