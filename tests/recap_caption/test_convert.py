@@ -74,8 +74,9 @@ def test_the_reference_agrees_with_transformers_own_reading_of_original_names(tm
 
     weights = make_weights(TOKENS)
     config = LlavaConfig(
-        CLIPVisionConfig(**VISION), LlamaConfig(**TEXT, vocab_size=TOKENS), image_token_index=4, image_seq_length=4
-    )
+        vision_config=CLIPVisionConfig(**VISION), text_config=LlamaConfig(**TEXT, vocab_size=TOKENS), image_token_index=4,
+        image_seq_length=4,
+    )  # fmt: skip
     save_weights(tmp_path, weights)
     config.save_pretrained(tmp_path)
     names = {
