@@ -15,7 +15,7 @@ from typing import Any
 from recap_caption.convert.check import check_logits
 from recap_caption.convert.original import model_config, preprocessor_config, processor_config
 from recap_caption.convert.source import Conversion, Source, find_model, identity, open_source
-from recap_caption.convert.tokenizer import end_tokens, fit, generation_config, load_tokenizer, read_template
+from recap_caption.convert.tokenizer import end_tokens, fit, generation_config, load_tokenizer, read_template, save_tokenizer
 from recap_caption.convert.vocabulary import Vocabulary
 from recap_caption.convert.writing import write_pieces
 from recap_eval.artifact import NAME, Artifact, find_artifact, write_artifact
@@ -87,7 +87,7 @@ def _write(source: Source, tokenizer: Any, plan: Vocabulary, part: Path, layout:
     _check_room(part, total)
     with progress_bar(total, f"converting {source.name}", "B", unit_scale=True) as bar:
         write_pieces(part, pieces, bar.update)
-    tokenizer.save_pretrained(part)
+    save_tokenizer(tokenizer, part)
     ends = end_tokens(tokenizer)
     config = model_config(source.original, source.vision, plan.rows, plan.image_id, plan.pad_id, ends, source.weights.dtype)
     write_json(part / "config.json", config)
