@@ -1,0 +1,102 @@
+"""Images and captions, shard by shard, into another form: the one loop behind import and export."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from recap_caption.exchange.place import Place
+from recap_caption.exchange.told import PAIRED, Captions, Told
+from recap_caption.exchange.webdataset import SHOWN, Counts
+from recap_caption.sources.base import Item, Part, Source
+from recap_caption.sources.places import check_names, find_source
+from recap_eval.console import progress_bar, warn
+from recap_eval.errors import DataError
+from recap_eval.files import digest_json
+
+Write = Callable[[Path, str, Sequence[tuple[Item, Told]], str], Counts]
+
+
+def pair(source: Source, parts: Sequence[Part], captions: Captions, write: Write, place: Place) -> dict[str, Any]:
+    """Write every part of a source with its captions.
+
+    Args:
+        source: The images.
+        parts: Their parts.
+        captions: Where captions come from.
+        write: Writes a part; does nothing where that was done before.
+        place: The output folder, held by this process.
+
+    Returns:
+        Counts over all parts.
+
+    Raises:
+        DataError: A part is gone or damaged as a whole, or the disk is full.
+    """
+    outcomes, found_by, unread, torn = Counter[str](), Counter[str](), list[str](), list[str]()
+    with progress_bar(len(parts), "writing", "shard") as bar:
+        for number, part in enumerate(parts):
+            counts, why = _one(source, part, number, captions, write, place)
+            outcomes.update(counts["outcomes"])
+            found_by.update(counts["found_by"])
+            unread += counts["unread"]
+            torn += [f"{part.name}: {why}"] if why else []
+            bar.update()
+    for line in [*torn[:SHOWN], *unread[:SHOWN]]:
+        warn(line)
+    return {
+        "images": outcomes.total(), "outcomes": dict(outcomes), "found_by": dict(found_by), "shards": len(parts),
+        "torn_shards": len(torn),
+    }  # fmt: skip
+
+
+def _one(source: Source, part: Part, number: int, captions: Captions, write: Write, place: Place) -> tuple[Counts, str | None]:
+    opened = source.open(part).first(part.take)
+    try:
+        told = captions.of(number, part, opened.items)
+        counts = write(place.root, part.name, list(zip(opened.items, told, strict=True)), place.digest)
+    finally:
+        opened.close()
+    lost = "" if opened.lost < 0 else f", {opened.lost:,} samples lost"
+    return counts, None if opened.torn is None else f"{opened.torn}{lost}"
+
+
+def list_parts(source: Source) -> list[Part]:
+    """Return the parts of a source, each with a name of its own.
+
+    Raises:
+        DataError: Two have one name.
+    """
+    parts = list(source.parts())
+    check_names(parts)
+    return parts
+
+
+def identity(source: Source, parts: Sequence[Part]) -> str:
+    """Return what tells whether images are still what they were."""
+    return digest_json([[part.name, source.identity(part, False)] for part in parts])[:32]
+
+
+def finish(place: Place, report: dict[str, Any]) -> dict[str, Any]:
+    """Write down that all is done, and remove what was needed until then.
+
+    Raises:
+        DataError: No image has both captions: something is mixed up.
+    """
+    if not report["outcomes"].get(PAIRED):
+        raise DataError(
+            f"Not one of {report['images']:,} images has both captions ({', '.join(sorted(report['outcomes'])) or 'there are none'}).",
+            "Are these the images of these captions? Join them otherwise: --join-on url",
+        )
+    place.finish(report)
+    shutil.rmtree(place.work, ignore_errors=True)
+    return report
+
+
+def open_images(words: Sequence[str], reading: Any) -> tuple[Source, list[Part]]:
+    """Return images and their parts."""
+    source = find_source(words, reading)
+    return source, list_parts(source)
