@@ -1,4 +1,4 @@
-"""The rows of a captioning run, beside the images that it captioned: output n has the captions of input n, so a join is a zip."""
+"""The rows of a captioning run beside its images: output n has the captions of input n, so a join is a zip."""
 
 from __future__ import annotations
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from recap_caption.exchange.place import Place
-from recap_caption.exchange.told import PAIRED, Captions, Told
+from recap_caption.exchange.told import PAIRED, WORDS, Captions, Told
 from recap_caption.exchange.webdataset import SHOWN, Counts
 from recap_caption.sources.base import Item, Part, Source
 from recap_caption.sources.places import check_names, find_source
@@ -17,17 +17,38 @@ from recap_eval.console import progress_bar, warn
 from recap_eval.errors import DataError
 from recap_eval.files import digest_json
 
-Write = Callable[[Path, str, Sequence[tuple[Item, Told]], str], Counts]
+
+class Writer(Protocol):
+    """Writes parts; each of its files takes its place whole, with its counts."""
+
+    def recall(self, root: Path, name: str, question: str) -> Counts | None:
+        """Return the counts of a part that was written before; None if it was not, or as the answer to another question."""
+
+    def write(self, root: Path, name: str, pairs: Sequence[tuple[Item, Told]], question: str) -> Counts:
+        """Write a part.
+
+        Args:
+            root: The folder.
+            name: The part's name.
+            pairs: (N) images and what is told of them; only those with both captions are written.
+            question: Digest of what decides the contents.
+
+        Returns:
+            Counts by outcome and by how captions were found, and some of the images that cannot be read.
+
+        Raises:
+            DataError: The disk is full.
+        """
 
 
-def pair(source: Source, parts: Sequence[Part], captions: Captions, write: Write, place: Place) -> dict[str, Any]:
+def pair(source: Source, parts: Sequence[Part], captions: Captions, writer: Writer, place: Place) -> dict[str, Any]:
     """Write every part of a source with its captions.
 
     Args:
         source: The images.
         parts: Their parts.
         captions: Where captions come from.
-        write: Writes a part; does nothing where that was done before.
+        writer: Writes them.
         place: The output folder, held by this process.
 
     Returns:
@@ -39,7 +60,8 @@ def pair(source: Source, parts: Sequence[Part], captions: Captions, write: Write
     outcomes, found_by, unread, torn = Counter[str](), Counter[str](), list[str](), list[str]()
     with progress_bar(len(parts), "writing", "shard") as bar:
         for number, part in enumerate(parts):
-            counts, why = _one(source, part, number, captions, write, place)
+            counts = writer.recall(place.root, part.name, place.digest)
+            counts, why = (counts, None) if counts else _one(source, part, number, captions, writer, place)
             outcomes.update(counts["outcomes"])
             found_by.update(counts["found_by"])
             unread += counts["unread"]
@@ -53,11 +75,13 @@ def pair(source: Source, parts: Sequence[Part], captions: Captions, write: Write
     }  # fmt: skip
 
 
-def _one(source: Source, part: Part, number: int, captions: Captions, write: Write, place: Place) -> tuple[Counts, str | None]:
+def _one(
+    source: Source, part: Part, number: int, captions: Captions, writer: Writer, place: Place
+) -> tuple[Counts, str | None]:
     opened = source.open(part).first(part.take)
     try:
         told = captions.of(number, part, opened.items)
-        counts = write(place.root, part.name, list(zip(opened.items, told, strict=True)), place.digest)
+        counts = writer.write(place.root, part.name, list(zip(opened.items, told, strict=True)), place.digest)
     finally:
         opened.close()
     lost = "" if opened.lost < 0 else f", {opened.lost:,} samples lost"
@@ -87,8 +111,9 @@ def finish(place: Place, report: dict[str, Any]) -> dict[str, Any]:
         DataError: No image has both captions: something is mixed up.
     """
     if not report["outcomes"].get(PAIRED):
+        why = ", ".join(f"{n:,} {WORDS[name]}" for name, n in sorted(report["outcomes"].items())) or "there are none"
         raise DataError(
-            f"Not one of {report['images']:,} images has both captions ({', '.join(sorted(report['outcomes'])) or 'there are none'}).",
+            f"Not one of {report['images']:,} images has both captions: {why}.",
             "Are these the images of these captions? Join them otherwise: --join-on url",
         )
     place.finish(report)

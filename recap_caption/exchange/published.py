@@ -1,7 +1,7 @@
 """Published caption sets: what their columns are called, and where their files lie.
 
-Recap-DataComp-1B has two generations of columns, and newer files more than the page says, at which readers that expect one schema
-fail. Here each file is read for itself, by the columns that are asked for.
+Recap-DataComp-1B has two generations of columns: newer files have more than its page says, at which readers that expect one
+schema fail. Here each file is read for itself, by the columns that are asked for.
 """
 
 from __future__ import annotations
@@ -153,7 +153,9 @@ def check_column(files: list[Path], column: str) -> None:
 
 
 def as_text(column: pa.Array) -> pa.Array:
-    """Return a column as plain texts."""
+    """Return a column as plain texts; bytes that are no UTF-8 raise ArrowInvalid."""
     import pyarrow as pa
 
-    return column.cast(pa.string())
+    texts = column.cast(pa.string())
+    texts.validate(full=True)
+    return texts

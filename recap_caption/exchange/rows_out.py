@@ -19,36 +19,33 @@ from recap_eval.files import replacing
 WHOLE = ("re_gpt4v_score", "org_gpt4v_score")  # numbers without a fraction
 
 
-def write_rows(
-    root: Path, name: str, pairs: Sequence[tuple[Item, Told]], question: str, made: dict[str, Any], lexicon: Lexicon
-) -> Counts:
-    """Write a shard's rows, one for each image with both captions; nothing if that was done before.
+class RowWriter:
+    """Writes parquet files of rows, with their counts in the files' own metadata.
 
     Args:
-        root: The folder.
-        name: What the shard is called.
-        pairs: (N) images and their captions.
-        question: Digest of what decides the contents.
         made: What all rows share: prompt_id, run_id.
-        lexicon: Remembers words between shards.
-
-    Returns:
-        Counts by outcome and by how captions were found.
-
-    Raises:
-        DataError: The disk is full.
     """
-    path = root / f"{name}.parquet"
-    if path.is_file() and (facts := read_facts(path)).get("question") == question:
-        return dict(facts["exchange"])
-    rows = [_row(item, told, made) for item, told in pairs if told.outcome == PAIRED]
-    mark(rows, lexicon)
-    found_by = Counter(told.how for _, told in pairs if told.outcome == PAIRED)
-    counts = {"outcomes": dict(Counter(told.outcome for _, told in pairs)), "found_by": dict(found_by), "unread": []}
-    payload = pack(rows, {"question": question, "exchange": counts})
-    with replacing(path) as part:
-        part.write_bytes(payload)
-    return counts
+
+    def __init__(self, made: dict[str, Any]) -> None:
+        self._made, self._lexicon = made, Lexicon()
+
+    def recall(self, root: Path, name: str, question: str) -> Counts | None:
+        """Return the counts of a file that is there; see `pairing.Writer`."""
+        path = root / f"{name}.parquet"
+        if path.is_file() and (facts := read_facts(path)).get("question") == question:
+            return dict(facts["exchange"])
+        return None
+
+    def write(self, root: Path, name: str, pairs: Sequence[tuple[Item, Told]], question: str) -> Counts:
+        """Write a row for each image with both captions; see `pairing.Writer`."""
+        rows = [_row(item, told, self._made) for item, told in pairs if told.outcome == PAIRED]
+        mark(rows, self._lexicon)
+        found_by = Counter(told.how for _, told in pairs if told.outcome == PAIRED)
+        counts = {"outcomes": dict(Counter(told.outcome for _, told in pairs)), "found_by": dict(found_by), "unread": []}
+        payload = pack(rows, {"question": question, "exchange": counts})
+        with replacing(root / f"{name}.parquet") as part:
+            part.write_bytes(payload)
+        return counts
 
 
 def _row(item: Item, told: Told, made: dict[str, Any]) -> dict[str, Any]:

@@ -25,44 +25,44 @@ PRESET = "recap-datacomp"
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,90}")  # keys that every reader of tars takes for one word
 FORMS = ((b"\xff\xd8\xff", 0, ".jpg"), (b"\x89PNG\r\n\x1a\n", 0, ".png"), (b"WEBP", 8, ".webp"))
 SHOWN = 5  # unreadable images that are named
-Counts = dict[str, Any]
+Counts = dict[str, Any]  # outcomes, found_by, unread: see `pairing.Writer`
 
 
-def write_shard(root: Path, name: str, pairs: Sequence[tuple[Item, Told]], question: str) -> Counts:
-    """Write a shard and, last, its counts; nothing if that was done before.
+class ShardWriter:
+    """Writes tars, and beside each, last, its counts."""
 
-    Args:
-        root: The folder.
-        name: What the shard is called, without ending.
-        pairs: (N) images and their captions; only those with both are written.
-        question: Digest of what decides the contents.
+    def recall(self, root: Path, name: str, question: str) -> Counts | None:
+        """Return the counts of a shard that is there; see `pairing.Writer`."""
+        told = root / f"{name}_stats.json"
+        if told.is_file() and (known := read_json(told)).get("question") == question:
+            return dict(known["counts"])
+        return None
 
-    Returns:
-        Counts by outcome and by how captions were found, and some of the images that cannot be read.
+    def write(self, root: Path, name: str, pairs: Sequence[tuple[Item, Told]], question: str) -> Counts:
+        """Write a shard; see `pairing.Writer`."""
+        path = root / f"{name}.tar"
+        path.unlink(missing_ok=True)  # of a run that was stopped between a shard and its counts
+        writing = [(item, one) for item, one in pairs if one.outcome == PAIRED]
+        found_by, unread = _write_tar(path, writing) if writing else (Counter[str](), [])
+        outcomes = Counter(one.outcome for _, one in pairs)
+        outcomes[PAIRED] -= len(unread)
+        outcomes[UNREADABLE] += len(unread)
+        counts = {"outcomes": dict(+outcomes), "found_by": dict(+found_by), "unread": unread[:SHOWN]}
+        facts = {"count": len(pairs), "successes": outcomes[PAIRED], "question": question, "counts": counts}
+        write_json(root / f"{name}_stats.json", facts)  # "successes" is what readers of img2dataset's shards look at
+        return counts
 
-    Raises:
-        DataError: The disk is full.
-    """
-    told = root / f"{name}_stats.json"
-    if told.is_file() and (known := read_json(told)).get("question") == question:
-        return dict(known["counts"])
-    outcomes, found_by, unread = Counter(one.outcome for _, one in pairs), Counter[str](), list[str]()
-    writing = [(item, one) for item, one in pairs if one.outcome == PAIRED]
-    path = root / f"{name}.tar"
-    path.unlink(missing_ok=True)  # of a run that was stopped between a shard and its counts
-    if writing:
-        with replacing(path) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for item, one, error in _added(tar, writing):
-                found_by[one.how] += error is None
-                unread += [f"{item.where}: {error}"] if error else []
-        if len(unread) == len(writing):
-            path.unlink()  # a shard without an image is an error to those who read it
-    outcomes[PAIRED] -= len(unread)
-    outcomes[UNREADABLE] += len(unread)
-    counts = {"outcomes": dict(+outcomes), "found_by": dict(+found_by), "unread": unread[:SHOWN]}
-    facts = {"count": len(pairs), "successes": outcomes[PAIRED], "question": question, "counts": counts}
-    write_json(told, facts)  # "successes" is what readers of img2dataset's shards look at
-    return counts
+
+def _write_tar(path: Path, writing: Sequence[tuple[Item, Told]]) -> tuple[Counter[str], list[str]]:
+    """Write a tar; returns how captions were found, and the images that cannot be read."""
+    found_by, unread = Counter[str](), list[str]()
+    with replacing(path) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for item, one, error in _added(tar, writing):
+            found_by[one.how] += error is None
+            unread += [f"{item.where}: {error}"] if error else []
+    if len(unread) == len(writing):
+        path.unlink()  # a shard without an image is an error to those who read it
+    return found_by, unread
 
 
 def _added(tar: tarfile.TarFile, pairs: Sequence[tuple[Item, Told]]) -> Iterator[tuple[Item, Told, str | None]]:

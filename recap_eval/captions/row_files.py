@@ -160,7 +160,9 @@ def _numbers(table: pa.Table, name: str) -> Any:
 def _hashed(column: Any) -> np.ndarray:
     import pyarrow as pa
 
-    return text_hashes(column.cast(pa.string()).to_numpy(zero_copy_only=False) if len(column) else [])
+    texts = column.cast(pa.string())
+    texts.validate(full=True)  # what is no UTF-8 is an error of the file
+    return text_hashes(texts.to_numpy(zero_copy_only=False) if len(column) else [])
 
 
 def _texts(column: Any, ok: np.ndarray, name: str) -> Any:
@@ -168,6 +170,7 @@ def _texts(column: Any, ok: np.ndarray, name: str) -> Any:
     import pyarrow.compute as pc
 
     column = column.cast(pa.large_string())
+    column.validate(full=True)
     return (
         column if ok.all() or name == KEPT_ON_FAILURE else pc.if_else(pa.array(ok), column, pa.scalar(None, pa.large_string()))
     )
