@@ -71,10 +71,11 @@ def index_images(source: Source, parts: Sequence[Part], kept: Path) -> Index:
                 found.append(text_hashes([getattr(item, name) or None for item in opened.items]))
             starts.append(starts[-1] + len(opened.items))
             bar.update()
-    arrays = {name: np.concatenate([np.empty(0, np.uint64), *found]) for name, found in columns.items()}
+    sha256, url, key = (np.concatenate([np.empty(0, np.uint64), *columns[name]]) for name in JOINS)
+    index = Index(np.array(starts, dtype=np.int64), sha256, url, key)
     with replacing(kept) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, starts=np.array(starts, dtype=np.int64), **arrays)
-    return Index(np.array(starts, dtype=np.int64), **arrays)
+        np.savez(stream, starts=index.starts, sha256=sha256, url=url, key=key)
+    return index
 
 
 def _recall(kept: Path) -> Index | None:
