@@ -95,8 +95,8 @@ def _head(tally: Tally, about: About) -> str:
 
 def _opening(tally: Tally) -> str:
     return (
-        f"{tally.written:,} images by their URLs, each with the caption that it came with and a caption that a model wrote. The "
-        "columns are those of Recap-DataComp-1B, in its order and types. The images themselves are not in it."
+        f"{tally.written:,} images by their URLs, each with the caption that it came with and a caption that a model wrote. "
+        "The columns are those of Recap-DataComp-1B, in its order and types. The images themselves are not in it."
     )
 
 
@@ -167,7 +167,7 @@ def _use() -> str:
     return (
         "## Use\n"
         "```sh\n"
-        f"recap-caption import '{DATA}/*.parquet' --out download      # lists of URLs, and the command that downloads the images\n"
+        f"recap-caption import '{DATA}/*.parquet' --out download      # lists of URLs; prints the command that downloads\n"
         f"recap-caption import '{DATA}/*.parquet' --images download/shards --out joined\n"
         "recap-train clip --data joined --caption-preset recap-datacomp --p-original 0.5 …\n"
         "```\n"
