@@ -17,6 +17,7 @@ EXAMPLES = """examples:
   recap-caption import 'train_data/*.parquet' --share 0.001 --out download
   recap-caption import 'train_data/*.parquet' --images download/shards --out joined
   recap-caption import 'train_data/*.parquet' --images download/shards --to rows --out rows
+  recap-caption import 'train_data/*.parquet' --recaption-column re_caption_condition_diverse_topk --out download-v2
   recap-caption import recap-coco-30k/new_data.parquet --out coco       its images are in the file itself
   recap-train clip --data joined --caption-preset recap-datacomp --p-original 0.8 …
 
@@ -29,9 +30,7 @@ URLS, WEBDATASET, ROWS = "urls", "webdataset", "rows"
 def add(commands: Any) -> None:
     """Add the command."""
     parser = add_command(commands, "import", "published captions as URL lists, as shards with images, or as rows", EXAMPLES)
-    parser.add_argument(
-        "captions", metavar="SET", help="recap-datacomp-1b, recap-coco-30k, or their parquet: file, folder, pattern"
-    )
+    parser.add_argument("captions", metavar="SET", help="recap-datacomp-1b, recap-coco-30k, or their parquet files")
     parser.add_argument("--out", type=as_path, required=True, metavar="DIR", help="the new folder")
     parser.add_argument(
         "--to", choices=(URLS, WEBDATASET, ROWS), help="what is made (default: webdataset where there are images, else urls)"
@@ -39,16 +38,14 @@ def add(commands: Any) -> None:
     parser.add_argument("--files", metavar="A-B", help="which of the files, counted from 0; or all")
     parser.add_argument("--share", type=_share, default=1.0, metavar="S", help="list this share of the images, by their sha256")
     parser.add_argument(
-        "--images", nargs="+", metavar="PLACE", help="downloaded images: folder of shards, of images; files; patterns"
+        "--images", nargs="+", metavar="PLACE", help="downloaded images: folder of shards or images, files, patterns"
     )
-    parser.add_argument(
-        "--recaption-column", metavar="C", help="such as re_caption_condition_diverse_topk (default: the set's first)"
-    )
+    parser.add_argument("--recaption-column", metavar="C", help="another column of recaptions than the set's first")
     parser.add_argument("--join-on", choices=("sha256", "url", "key"), default="sha256", help="(default sha256)")
     parser.add_argument(
         "--accept-changed",
         action="store_true",
-        help="take a URL's captions although its image is not the one that was captioned",
+        help="take a URL's captions although its image is another than was captioned",
     )
     parser.set_defaults(run=run)
 
@@ -91,10 +88,8 @@ def _lists(args: argparse.Namespace, files: list[Path]) -> int:
         print(json.dumps(facts))
         return 0
     left = f", {facts['without_url']:,} without a URL left out" if facts["without_url"] else ""
-    print(
-        f"{args.out / LISTS}: {facts['listed']:,} of {facts['rows']:,} rows of {facts['files']:,} files{left}. Download them:"
-    )
-    print(f"\n{facts['command']}\n")
+    print(f"{args.out / LISTS}: {facts['listed']:,} of {facts['rows']:,} rows of {facts['files']:,} files{left}.")
+    print(f"Download them:\n\n{facts['command']}\n")
     print(f"Then: recap-caption import {args.captions} --images {args.out}/shards --out joined")
     return 0
 

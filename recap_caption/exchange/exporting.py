@@ -116,8 +116,7 @@ def export_published(found: Found, out: Path, name: str, licence: str, keep_fail
         about = About(name, licence, keep_failed, found.missing, found.prompt(), found.run.run_id if found.run else None)
         write_text(out / CARD, render(tally, about))
         report = {"makes": "published", "files": len(found.files), "missing_shards": found.missing} | asdict(tally)
-        place.finish(report)
-    return report
+        return place.finish(report)
 
 
 def export_webdataset(found: Found, out: Path, images: Sequence[str], join_on: str) -> dict[str, Any]:

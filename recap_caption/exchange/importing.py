@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recap_caption.exchange.joining import How, JoinedCaptions, index_images
+from recap_caption.exchange.joining import JOINS, How, JoinedCaptions, index_images
 from recap_caption.exchange.pairing import Writer, finish, identity, list_parts, pair
 from recap_caption.exchange.place import Place
 from recap_caption.exchange.place import identity as files_identity
@@ -60,9 +60,8 @@ def join_images(files: list[Path], out: Path, wanted: Wanted) -> dict[str, Any]:
     column = wanted.recaption or form.columns["re_caption"]
     check_column(files, column)
     if wanted.images and wanted.join_on not in form.columns:
-        raise UserError(
-            f"{form.name} has no {wanted.join_on} to join on.", f"Join on one of {', '.join(_joins(form))}: --join-on"
-        )
+        known = ", ".join(name for name in JOINS if name in form.columns)
+        raise UserError(f"{form.name} has no {wanted.join_on} to join on.", f"It has {known}: --join-on")
     source = _source(files, form, column, wanted)
     parts = list_parts(source)
     question = {
@@ -73,17 +72,12 @@ def join_images(files: list[Path], out: Path, wanted: Wanted) -> dict[str, Any]:
     with place.held() as known:
         if known is not None:
             return known
-        captions = _captions(
-            files, source, parts, How(_columns(form, column), wanted.join_on, wanted.accept_changed), place, wanted
-        )
+        how = How(_columns(form, column), wanted.join_on, wanted.accept_changed)
+        captions = _captions(files, source, parts, how, place) if wanted.images else OwnCaptions()
         writer: Writer = ShardWriter() if wanted.makes == WEBDATASET else RowWriter(_made(column, place))
         report = pair(source, parts, captions, writer, place)
         rows = captions.report() if isinstance(captions, JoinedCaptions) else {}
         return finish(place, {"set": form.name, "makes": wanted.makes} | report | rows)
-
-
-def _joins(form: Form) -> list[str]:
-    return [name for name in ("sha256", "url", "key") if name in form.columns]
 
 
 def _source(files: list[Path], form: Form, column: str, wanted: Wanted) -> Source:
@@ -93,9 +87,7 @@ def _source(files: list[Path], form: Form, column: str, wanted: Wanted) -> Sourc
     return find_source([str(path) for path in files], form.reading(column))
 
 
-def _captions(files: list[Path], source: Source, parts: Sequence[Part], how: How, place: Place, wanted: Wanted) -> Captions:
-    if not wanted.images:
-        return OwnCaptions()
+def _captions(files: list[Path], source: Source, parts: Sequence[Part], how: How, place: Place) -> Captions:
     return JoinedCaptions(index_images(source, parts, place.work / "images.npz"), files, how, place.work)
 
 

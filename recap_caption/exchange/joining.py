@@ -16,6 +16,7 @@ import numpy as np
 
 from recap_caption.exchange.published import SCORES
 from recap_caption.exchange.told import CHANGED, NO_ROW, Told, tell
+from recap_caption.rows import PUBLISHED
 from recap_caption.sources.base import Item, Part, Source
 from recap_eval.captions.joined import Asked, Images, Joined, find_rows
 from recap_eval.console import progress_bar
@@ -157,7 +158,7 @@ class JoinedCaptions:
     def _row(self, row: dict[str, Any], how: str) -> Told:
         columns = self._how.columns
         original, recaption = row[columns["org_caption"]], row[columns["re_caption"]]
-        return tell(original, recaption, {name: row[name] for name in SCORES}, how)
+        return tell(original, recaption, {name: _score(name, row[name]) for name in SCORES}, how)
 
     def report(self) -> dict[str, Any]:
         """Return what became of the rows."""
@@ -174,3 +175,8 @@ class JoinedCaptions:
             "images_repeated": len(known) - len(np.unique(known)),
             "images_without_sha256": len(self._index) - len(known),
         }
+
+
+def _score(name: str, value: float | None) -> float | int | None:
+    """Return a score as the published schema has it: ratings are whole numbers."""
+    return value if value is None or PUBLISHED[name] != "int64" else int(value)

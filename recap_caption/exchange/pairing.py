@@ -12,7 +12,7 @@ from recap_caption.exchange.place import Place
 from recap_caption.exchange.told import PAIRED, WORDS, Captions, Told
 from recap_caption.exchange.webdataset import SHOWN, Counts
 from recap_caption.sources.base import Item, Part, Source
-from recap_caption.sources.places import check_names, find_source
+from recap_caption.sources.places import check_names
 from recap_eval.console import progress_bar, warn
 from recap_eval.errors import DataError
 from recap_eval.files import digest_json
@@ -116,12 +116,6 @@ def finish(place: Place, report: dict[str, Any]) -> dict[str, Any]:
             f"Not one of {report['images']:,} images has both captions: {why}.",
             "Are these the images of these captions? Join them otherwise: --join-on url",
         )
-    place.finish(report)
+    done = place.finish(report)
     shutil.rmtree(place.work, ignore_errors=True)
-    return report
-
-
-def open_images(words: Sequence[str], reading: Any) -> tuple[Source, list[Part]]:
-    """Return images and their parts."""
-    source = find_source(words, reading)
-    return source, list_parts(source)
+    return done

@@ -56,13 +56,15 @@ class Place:
             _lock(handle, self.root)
             if known is None:
                 write_json(self.root / RECORD, {"question": self.question, "report": None})
-            yield known["report"] if known else None
+            done = known and known["report"]
+            yield done | {"done_before": True} if done else None
         finally:
             os.close(handle)
 
-    def finish(self, report: dict[str, Any]) -> None:
-        """Write down that all is done."""
+    def finish(self, report: dict[str, Any]) -> dict[str, Any]:
+        """Write down that all is done; returns the report."""
         write_json(self.root / RECORD, {"question": self.question, "report": report})
+        return report | {"done_before": False}
 
     def _known(self) -> dict[str, Any] | None:
         path = self.root / RECORD

@@ -26,9 +26,9 @@ def describe(report: Mapping[str, Any]) -> str:
     """Return a report as text: images by outcome, then rows, a line each."""
     outcomes = report["outcomes"]
     found = ", ".join(f"{n:,} by {how}" for how, n in sorted(report["found_by"].items()))
-    lines = [
-        f"{outcomes.get(PAIRED, 0):,} of {report['images']:,} images {WORDS[PAIRED]} ({found}), {report['shards']:,} shards"
-    ]
+    paired = f"{outcomes.get(PAIRED, 0):,} of {report['images']:,} images {WORDS[PAIRED]}"
+    again = " (all of it was there)" if report["done_before"] else ""
+    lines = [f"{paired} ({found}), {report['shards']:,} shards{again}"]
     lines += [f"  {n:,} images {WORDS[name]}" for name, n in sorted(outcomes.items()) if name != PAIRED]
     lines += [f"  {report[name]:,} images {words}" for name, words in OF_IMAGES.items() if report.get(name)]
     if "rows" in report:

@@ -16,8 +16,6 @@ from recap_caption.sources.base import Item
 from recap_eval.captions.words import Lexicon
 from recap_eval.files import replacing
 
-WHOLE = ("re_gpt4v_score", "org_gpt4v_score")  # numbers without a fraction
-
 
 class RowWriter:
     """Writes parquet files of rows, with their counts in the files' own metadata.
@@ -51,7 +49,6 @@ class RowWriter:
 def _row(item: Item, told: Told, made: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys([*PUBLISHED, *OURS])
     row |= {name: value for name, value in told.facts.items() if name in row}
-    row |= {name: None if row[name] is None else int(row[name]) for name in WHOLE}
     row |= {"url": item.url, "sha256": item.sha256, "key": item.key}
     row |= {"re_caption": told.re_caption, "org_caption": told.org_caption}
     row |= {"re_length": len((told.re_caption or "").split())}

@@ -15,7 +15,7 @@ WORDS = {  # in reports
     NO_ROW: "without a row",
     FAILED: "whose captioning failed",
     NO_CAPTION: "whose row has no recaption",
-    CHANGED: "whose URL has a row, of another image: they changed since",
+    CHANGED: "of which other bytes were captioned at the same URL (--accept-changed takes them)",
     UNREADABLE: "that cannot be read",
 }
 

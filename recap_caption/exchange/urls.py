@@ -85,8 +85,8 @@ def make_lists(files: list[Path], out: Path, wanted: Wanted) -> dict[str, Any]:
     place = Place(out, question)
     with place.held() as known, progress_bar(len(files), "listing", "file", disable=len(files) < 2) as bar:
         if known is None:
-            known = asdict(_lists(files, names, place, form, wanted, bar)) | {"files": len(files), "set": form.name}
-            place.finish(known)
+            counts = asdict(_lists(files, names, place, form, wanted, bar))
+            known = place.finish({"set": form.name, "files": len(files)} | counts)
     return known | {"command": command(out, "sha256" in form.columns)}
 
 
