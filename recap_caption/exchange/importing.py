@@ -60,8 +60,8 @@ def join_images(files: list[Path], out: Path, wanted: Wanted) -> dict[str, Any]:
     column = wanted.recaption or form.columns["re_caption"]
     check_column(files, column)
     if wanted.images and wanted.join_on not in form.columns:
-        known = ", ".join(name for name in JOINS if name in form.columns)
-        raise UserError(f"{form.name} has no {wanted.join_on} to join on.", f"It has {known}: --join-on")
+        others = ", ".join(name for name in JOINS if name in form.columns)
+        raise UserError(f"{form.name} has no {wanted.join_on} to join on.", f"It has {others}: --join-on")
     source = _source(files, form, column, wanted)
     parts = list_parts(source)
     question = {
