@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,6 +59,9 @@ class Place:
                 write_json(self.root / RECORD, {"question": self.question, "report": None})
             done = known and known["report"]
             yield done | {"done_before": True} if done else None
+        except UserError:
+            self._leave_nothing()
+            raise
         finally:
             os.close(handle)
 
@@ -65,6 +69,11 @@ class Place:
         """Write down that all is done; returns the report."""
         write_json(self.root / RECORD, {"question": self.question, "report": report})
         return report | {"done_before": False}
+
+    def _leave_nothing(self) -> None:
+        """Remove what a wrong request began, unless something was written."""
+        if {path.name for path in self.root.iterdir()} <= {RECORD, self.work.name}:
+            shutil.rmtree(self.root)
 
     def _known(self) -> dict[str, Any] | None:
         path = self.root / RECORD

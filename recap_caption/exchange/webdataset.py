@@ -13,11 +13,12 @@ import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from recap_caption.exchange.told import PAIRED, UNREADABLE, Told
 from recap_caption.sources.base import Item
+from recap_eval.data.shards import IMAGE_SUFFIXES
 from recap_eval.errors import DataError
 from recap_eval.files import read_json, replacing, write_json
 
@@ -93,6 +94,8 @@ def _image(item: Item) -> tuple[bytes, str]:
     for mark, place, suffix in FORMS:
         if payload[place : place + len(mark)] == mark:
             return payload, suffix
+    if (stated := PurePosixPath(item.where).suffix.lower()) in IMAGE_SUFFIXES:
+        return payload, stated  # img2dataset calls all that it does not re-encode .jpg
     raise DataError("it is neither JPEG nor PNG nor WebP", "")
 
 
