@@ -464,7 +464,7 @@ def test_progress_and_account(tmp_path, shards):
     state = state_of(run, Survey(run).look())
     assert state["complete"] and state["rows_expected"] == 30 and state["rows_expected_exactly"]
     made = state["made"]
-    assert made["device_hours"] == pytest.approx(4 * made["engine_hours"], abs=1e-5) and made["cost"] is None
+    assert made["gpu_hours"] == pytest.approx(4 * made["engine_hours"], abs=1e-5) and made["cost"] is None
     assert made["tokens_out"] == sum(row["n_output_tokens"] or 0 for row in rows_of(run)) and json.dumps(state)
 
 
