@@ -31,10 +31,10 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     need.add_argument(
         "--part", type=positive, default=5000, metavar="N", help="of folders and parquet: samples of an output (default 5000)"
     )
+    need.add_argument("--seed", type=int, default=0, metavar="N", help="of prompts that draw tokens (default 0)")
     need.add_argument("--hash-input", action="store_true", help="know the input by its digests, not by sizes and times")
     add_texts(parser)
     add_prompt(parser)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of prompts that draw (default 0)")
     add_engine(parser)
     add_workers(parser)
     add_eval(parser)

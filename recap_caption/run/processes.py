@@ -83,12 +83,12 @@ class Team:
         return [child.returncode for child in self.children]
 
     def _has_begun(self) -> bool:
-        """Wait until the first has begun the run, so that what is wrong with the command is told once."""
+        """Wait until the first has begun to work, so that what is wrong with the command is told once."""
         while self.children[0].poll() is None:
             if any(record["process"]["pid"] == self.children[0].pid for record in read_tallies(self.folder.workers).values()):
                 return True
             time.sleep(LOOK)
-        return self.children[0].returncode == 0
+        return False
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         told = {CHILD: f"{number + 1}/{self.count}", PARENT: str(os.getpid())}
