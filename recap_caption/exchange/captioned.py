@@ -81,6 +81,18 @@ def newest_outputs(run: Run, partial: bool) -> list[Path | None]:
     return found
 
 
+def check_input(run: Run) -> None:
+    """Check that a run's input is what it was when it was captioned.
+
+    Raises:
+        DataError: It is not.
+    """
+    for part in run.parts:
+        if run.identity(part) != part.identity:
+            what = f"{part.name} is not what it was when it was captioned."
+            raise DataError(what, "Restore it; or say where the images are now, to join them by sha256: --images PLACE")
+
+
 class RunCaptions:
     """The captions of a run.
 

@@ -137,6 +137,8 @@ def export_webdataset(found: Found, out: Path, images: Sequence[str], join_on: s
     """
     if not images and found.run is None:
         raise UserError("Caption files hold no images.", "Say where they are: --images SHARDS")
+    if not images and found.run is not None:
+        captioned.check_input(found.run)
     source = find_source(images, Reading(NO_ROLE)) if images or found.run is None else found.run.source
     parts = list_parts(source) if images or found.run is None else found.run.parts
     question = {
