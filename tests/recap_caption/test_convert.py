@@ -2,6 +2,7 @@ import json
 import os
 import pickle
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from original_llava import LLAVA, TEXT, VISION, make_original, make_weights, save_weights
@@ -444,3 +445,25 @@ def test_big_models_are_cut_into_files_with_an_index(tmp_path, monkeypatch):
     files = sorted(path.name for path in (tmp_path / "out").glob("*.safetensors"))
     assert sorted(set(index["weight_map"].values())) == files and len(files) > 3
     assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in read_all(tmp_path / "out").values())
+
+
+def test_a_run_converts_an_original_by_itself_and_captions_as_the_conversion_does(tmp_path):
+    from asked import png
+    from support import write_tar
+
+    make_original(tmp_path / "ckpt")
+    for path in (tmp_path / "tokenizer").iterdir():  # a checkpoint that brings its tokenizer
+        (tmp_path / "ckpt" / path.name).write_bytes(path.read_bytes())
+    edit(tmp_path / "ckpt" / "config.json", mm_vision_tower=str(tmp_path / "tower"))
+    (tmp_path / "in").mkdir()
+    write_tar(tmp_path / "in" / "00000.tar", {f"{number}.png": png(number) for number in range(3)})
+    assert convert(tmp_path).returncode == 0
+    rows = []
+    for number, model in enumerate((tmp_path / "ckpt", tmp_path / "out", tmp_path / "ckpt")):
+        words = ("--input", tmp_path / "in", "--original-key", "none", "--model", model, "--no-eval")
+        done = recap("recap-caption", "run", *words, "--output", tmp_path / f"run{number}")
+        assert done.returncode == 0, done.stderr
+        assert ("converting it into" in done.stderr) == (number == 0), done.stderr
+        (path,) = (tmp_path / f"run{number}" / "captions").iterdir()
+        rows.append([(one["re_caption"], one["model_id"]) for one in pq.read_table(path).to_pylist()])
+    assert rows[0] == rows[1] == rows[2] and len(rows[0]) == 3 and rows[0][0][1].startswith("ckpt@")
