@@ -9,7 +9,7 @@ from original_llava import LLAVA, TEXT, VISION, make_original, make_weights, sav
 from safetensors import safe_open
 from support import assert_two_line_error, recap
 
-from recap_caption.convert.check import BOUNDS, judge
+from recap_caption.convert.check import BOUND, check_memory, judge
 from recap_caption.convert.names import EMBEDDING, HEAD, LAYOUTS, TOWER, renamed
 from recap_caption.convert.original import read_original
 from recap_caption.convert.reference import original_logits
@@ -103,7 +103,7 @@ def test_check_tells_the_difference_and_the_types_are_kept(tmp_path, dtype):
     artifact = find_artifact(tmp_path / "out")
     verify(tmp_path / "out", artifact)
     assert artifact.kind == "captioner" and artifact.made["check"]["same_choice"] > 0.9
-    assert artifact.made["check"]["max_difference"] <= BOUNDS[dtype] * artifact.made["check"]["logit_sd"]
+    assert artifact.made["check"]["max_difference"] < 1e-5 < BOUND * artifact.made["check"]["logit_sd"]
     assert {str(tensor.dtype) for tensor in read_all(tmp_path / "out").values()} == {f"torch.{dtype}"}, "of the tower, too"
 
 
@@ -129,9 +129,41 @@ def test_check_refuses_a_model_that_is_not_the_original(tmp_path, damage, monkey
 
 def test_judge_is_strict_at_its_bound():
     wanted = torch.tensor([[0.0, 2.0], [0.0, 2.0]])
-    assert judge(wanted + 0.01, wanted, 0.01, "it").same_choice == 1
-    with pytest.raises(DataError, match="not converted rightly"):
-        judge(wanted + torch.tensor([0.5, 0.0]), wanted, 0.01, "it")
+    assert judge(wanted + 0.9 * BOUND, wanted, "it").same_choice == 1  # their standard deviation is 1.15
+    for wrong in (0.01, float("nan"), float("inf")):
+        with pytest.raises(DataError, match="not converted rightly"):
+            judge(wanted + torch.tensor([wrong, 0.0]), wanted, "it")
+
+
+@pytest.mark.parametrize(("path", "name", "value"), [
+    ("text_config", "rope_theta", 10000.0), ("vision_config", "hidden_act", "gelu"), (None, "vision_feature_layer", -1),
+    ("text_config", "rms_norm_eps", 1e-3), (None, "projector_hidden_act", "relu"),
+])  # fmt: skip
+def test_check_finds_a_wrong_configuration(tmp_path, path, name, value, monkeypatch):
+    """Weights in their places, and one constant of the model wrong."""
+    from recap_caption.convert import run
+
+    make_original(tmp_path / "ckpt", dtype="bfloat16")
+    whole = run.model_config
+
+    def wrong(*given):
+        found = whole(*given)
+        (found[path] if path else found)[name] = value
+        return found
+
+    monkeypatch.setattr(run, "model_config", wrong)
+    assert_two_line_error(convert(tmp_path, "--check"), 1, "was not converted rightly")
+
+
+def test_check_says_what_memory_it_wants(monkeypatch):
+    from recap_caption.convert import check
+
+    monkeypatch.setattr(check, "_free_memory", lambda: 10**9)
+    check_memory(10**8)
+    with pytest.raises(DataError, match=r"takes 32 GB; 1 GB are free"):
+        check_memory(8 * 10**9)
+    monkeypatch.setattr(check, "_free_memory", lambda: None)
+    check_memory(8 * 10**9)
 
 
 @pytest.mark.parametrize(("extra", "added", "image", "rows"), [
@@ -364,6 +396,12 @@ def test_a_vision_tower_that_is_no_clip_is_refused(tmp_path):
     make_original(tmp_path / "ckpt", tower=False)
     edit(tmp_path / "tower" / "config.json", model_type="siglip")
     assert_two_line_error(convert(tmp_path), 1, "is siglip, not CLIP")
+
+
+def test_a_tower_within_needs_only_the_configuration_of_one(tmp_path):
+    make_original(tmp_path / "ckpt")
+    (tmp_path / "tower" / "model.safetensors").unlink()
+    assert convert(tmp_path).returncode == 0
 
 
 def test_a_known_tower_within_needs_no_files_of_it(tmp_path, monkeypatch):
