@@ -1,8 +1,8 @@
 """How answers to MMMU's questions are read: as the authors' evaluation reads them, quirks included.
 
 Follows github.com/MMMU-Benchmark/MMMU at bb0b95a945998d91dfef37e969e07d49d1139438, mmmu/utils/eval_utils.py
-(`parse_multi_choice_response`, `parse_open_response`, `eval_open`); the tests hold the two side by side. One thing differs: an answer
-that names no option is None here, and wrong; the authors' code draws an option at random.
+(`parse_multi_choice_response`, `parse_open_response`, `eval_open`), whose outcomes on a table of answers are in the tests. One
+thing differs: an answer that names no option is None here, and wrong; the authors' code draws an option at random.
 """
 
 from __future__ import annotations
