@@ -49,12 +49,14 @@ class Kept:
         found: dict[str, Said] = {}
         for start in range(0, len(keys), PART):
             part = list(keys[start : start + PART])
-            query = f"SELECT key, text, finish_reason, tokens_in, tokens_out FROM said WHERE key IN ({','.join('?' * len(part))})"
+            query = (
+                f"SELECT key, text, finish_reason, tokens_in, tokens_out FROM said WHERE key IN ({','.join('?' * len(part))})"
+            )
 
             def read(query: str = query, part: list[str] = part) -> list[tuple[str, str, str, int, int]]:
                 return self._file.execute(query, part).fetchall()
 
-            found |= {key: Said(*row) for key, *row in self._tried(read)}
+            found |= {key: Said(text, reason, n_in, n_out) for key, text, reason, n_in, n_out in self._tried(read)}
         return found
 
     def add(self, answers: Sequence[tuple[Ask, Said]]) -> None:

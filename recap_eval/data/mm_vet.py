@@ -16,6 +16,7 @@ from recap_eval.errors import DataError
 from recap_eval.files import read_json
 
 FOLDER, NAME = "mm-vet", "mm-vet.json"
+OFFICIAL = 218  # questions
 CAPABILITIES = ("rec", "ocr", "know", "gen", "spat", "math")
 FORM = "id: {imagename, question, answer, capability} (mm-vet.json)"
 FIELDS = {"imagename": str, "question": str, "answer": str, "capability": list}
@@ -45,4 +46,6 @@ def read(root: Path) -> Questions:
         Question(key, (FileImage(key, file), question), answer, cluster=name, groups=tuple(capabilities))
         for (key, name, question, answer, capabilities), file in zip(rows, files, strict=True)
     ]
-    return Questions(DataId("mm-vet", "test", "", "questions on web images that ask for several skills at once"), items, {})
+    return Questions(
+        DataId("mm-vet", "test", "", "questions on web images that ask for several skills at once"), items, {}, OFFICIAL
+    )

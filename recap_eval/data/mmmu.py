@@ -25,6 +25,7 @@ MULTIPLE_CHOICE = "multiple-choice"  # as the data calls it
 CHOICE_PROMPT = "{question}\n{options}\nAnswer with the option's letter from the given choices directly."
 OPEN_PROMPT = "{question}\nAnswer the question using a single word or phrase."
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+OFFICIAL = 900  # questions
 IMAGES = 7  # columns of images
 MARK = re.compile(r"<image (\d)>")
 SHOWN = ("first", "all")  # image_1 alone before the text, as in the authors' script; or every image where the text names it
@@ -83,7 +84,7 @@ def read(root: Path, shown: str = "first") -> Questions:
         twice = next(key for place, key in enumerate(keys) if key in keys[:place])
         raise DataError(f"{root / FOLDER} holds {twice} twice.", HINT)
     source = DataId("mmmu", SPLIT, "", "college exams with images, 30 subjects, validation split")
-    return Questions(source, items, {"images": shown})
+    return Questions(source, items, {"images": shown}, OFFICIAL)
 
 
 def _read_file(path: Path, subject: str, shown: str, groups: RowGroups) -> list[Question]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recap_eval.data.items import DataId, ImageItem
@@ -49,11 +49,19 @@ class Questions:
         source: Which data this is.
         items: The questions.
         settings: What of them is the user's choice and changes a figure.
+        official: How many the official set has; 0 if nobody says. Other numbers make a result partial.
     """
 
     source: DataId
     items: list[Question]
-    settings: dict[str, Any]
+    settings: dict[str, Any] = field(default_factory=dict)
+    official: int = 0
+
+    @property
+    def incomplete(self) -> str | None:
+        """How the set differs in size from the official one; None if it does not, or if nobody says what its size is."""
+        differs = self.official and len(self.items) != self.official
+        return f"{len(self.items):,} questions instead of {self.official:,}" if differs else None
 
     def first(self, n: int) -> Questions:
         """Return the part of the first `n` questions."""

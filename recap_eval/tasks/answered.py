@@ -13,7 +13,7 @@ from recap_eval.tasks.base import ItemScores, Scores
 if TYPE_CHECKING:
     from recap_eval.judge.rating import Config
 
-PRECISE_OBJECTS = (1, 2, 3, 4)  # things in a scene, by which errors are told apart
+OBJECTS = (1, 2, 3, 4)  # things in a scene, by which errors are told apart
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,8 @@ def fold(
 def _items(name: str, questions: Sequence[Question], said: Sequence[Said], marks: Sequence[Mark]) -> ItemScores | None:
     import numpy as np
 
-    rows = [
-        (one, answer, mark.values[name])
-        for one, answer, mark in zip(questions, said, marks, strict=True)
-        if name in mark.values
-    ]
+    each = zip(questions, said, marks, strict=True)
+    rows = [(one, answer, mark.values[name]) for one, answer, mark in each if name in mark.values]
     if not rows:
         return None
     given = [None if value >= 1 else answer.text for _, answer, value in rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -38,8 +38,6 @@ class CaptionerTask:
         options: What `reader` and `lacks` are told.
         prompt: What `reader` is told to ask of every image, or "".
         asks: Fields of `Means` that `reader` is told, by its argument.
-        settings: Choices that change a figure, written into the result.
-        questions: How many the official set has; 0 if nobody says.
     """
 
     name: str
@@ -52,8 +50,6 @@ class CaptionerTask:
     options: dict[str, str] = field(default_factory=dict)
     prompt: str = ""
     asks: dict[str, str] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    questions: int = 0
 
     @property
     def kind(self) -> str:
@@ -116,34 +112,29 @@ def _resolve(target: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-SCENES = {"lacks": "recap_eval.data.scenes.locate:missing", "get": "recap-eval scenes DATA_ROOT/scenes --preset v1"}
+SCENES = ("recap_eval.data.scenes.locate:missing", "recap-eval scenes DATA_ROOT/scenes --preset v1")
 TASKS = {
     "mmmu": CaptionerTask(
         "mmmu", "recap_eval.tasks.mmmu", 128, "recap_eval.data.mmmu:read", "recap_eval.data.mmmu:missing",
         "hf download MMMU/MMMU --repo-type dataset --include '*/validation-*' --local-dir DATA_ROOT/mmmu (Apache 2.0)",
-        asks={"shown": "images"}, settings={"parser": 1}, questions=900,
+        asks={"shown": "images"},
     ),
     "mm-vet": CaptionerTask(
         "mm-vet", "recap_eval.tasks.mm_vet", 1024, "recap_eval.data.mm_vet:read", "recap_eval.data.mm_vet:missing",
-        "github.com/yuweihao/MM-Vet, release v1: unzip mm-vet.zip -d DATA_ROOT (CC BY-NC 4.0)", questions=218,
+        "github.com/yuweihao/MM-Vet, release v1: unzip mm-vet.zip -d DATA_ROOT (CC BY-NC 4.0)",
     ),
     "scenes-qa": CaptionerTask(
-        "scenes-qa", "recap_eval.tasks.scene_questions", 16, "recap_eval.data.scenes.asked:questions", settings={"parser": 1},
-        **SCENES,
+        "scenes-qa", "recap_eval.tasks.scene_questions", 16, "recap_eval.data.scenes.asked:questions", *SCENES,
     ),
     "scenes-caption": CaptionerTask(
-        "scenes-caption", "recap_eval.tasks.scene_captions", CAPTION_TOKENS, "recap_eval.data.scenes.asked:to_caption",
-        prompt=CAPTION_PROMPT, **SCENES,
+        "scenes-caption", "recap_eval.tasks.scene_captions", CAPTION_TOKENS, "recap_eval.data.scenes.asked:to_caption", *SCENES,
+        prompt=CAPTION_PROMPT,
     ),
     DETAIL: CaptionerTask(
         DETAIL, "recap_eval.tasks.detail_captions", CAPTION_TOKENS, "recap_eval.tasks.detail_captions:read",
         "recap_eval.tasks.detail_captions:missing", "recap-eval list tasks", options={"data": "docci"}, prompt=CAPTION_PROMPT,
     ),
 }  # fmt: skip
-OWN_SETTINGS = {  # what of the user's means a task's figures depend on
-    "mm-vet": lambda means: _judged(means),
-    DETAIL: lambda means: {"reference_tokens": means.tokens},
-}
 
 
 def _judged(means: Means) -> dict[str, Any]:
@@ -153,11 +144,17 @@ def _judged(means: Means) -> dict[str, Any]:
     return judge | {"judge.repeats": means.judge.repeats}
 
 
+OWN_SETTINGS: dict[str, Callable[[Means], dict[str, Any]]] = {  # what of the user's means a task's figures depend on
+    "mm-vet": _judged,
+    DETAIL: lambda means: {"reference_tokens": means.tokens},
+}
+
+
 def settings_of(task: CaptionerTask, means: Means) -> dict[str, Any]:
     """Return every choice that can change a task's figures, besides model and data."""
     prompt = {"prompt": task.prompt} if task.prompt else {}
-    own = OWN_SETTINGS.get(task.name)
-    return task.settings | prompt | {"max_new_tokens": task.most} | (own(means) if own else {})
+    own = OWN_SETTINGS.get(task.name.partition(":")[0])
+    return prompt | {"max_new_tokens": task.most} | (own(means) if own else {})
 
 
 def choose(words: str | None, root: Path) -> tuple[list[CaptionerTask], dict[str, DataError]]:
@@ -185,10 +182,11 @@ def named(word: str) -> CaptionerTask:
     name, colon, data = word.partition(":")
     if name not in TASKS or (colon and name != DETAIL):
         raise unknown_name("task", word, [*TASKS, f"{DETAIL}:DATA"], SEE)
-    return replace(TASKS[name], options={"data": data}) if colon else TASKS[name]
+    if data in ("", *TASKS[name].options.values()):
+        return TASKS[name]
+    return replace(TASKS[name], name=word, options={"data": data})
 
 
 def _absent(task: CaptionerTask, lack: list[str], root: Path) -> DataError:
     get = task.get.replace("DATA_ROOT", str(root))
     return DataError(f"The data of {task.name} is not under {root}: no {', '.join(lack)}.", f"Get it: {get}")
-

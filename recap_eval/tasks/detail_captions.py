@@ -49,13 +49,14 @@ def read(root: Path, data: str, prompt: str) -> Questions:
     Raises:
         DataError: See its reader.
     """
-    found = build_task(data, row_of(data, root)).load(root)
+    row = row_of(data, root)
+    found = build_task(data, row).load(root)
     assert isinstance(found, CaptionedImages)
     items = [
         Question(image.key, (image, prompt), captions, image.key)
         for image, captions in zip(found.images, found.captions, strict=True)
     ]
-    return Questions(found.source, items, {})
+    return Questions(found.source, items, {}, row.images)
 
 
 def ready(means: Means) -> None:

@@ -1,7 +1,8 @@
 """MM-Vet: answers graded from 0 to 1 by a language model with the authors' prompt, in all and by skill.
 
-The prompt (judge/templates/mm-vet.txt) shows question, right answer and answer, and no image. Unlike the authors' code an answer of the
-judge that is no number is not asked for again with more and more randomness and then counted 0: it is counted and bounds the mean.
+The prompt (judge/templates/mm-vet.txt) shows question, right answer and answer, and no image. The authors' code asks again,
+with more and more randomness, where the judge gives no number, and then counts 0; here such answers are counted and bound the
+mean.
 """
 
 from __future__ import annotations

@@ -55,10 +55,8 @@ def _warnings(questions: Sequence[Question], marks: Sequence[Mark]) -> tuple[str
     extra = _extra(questions, marks)
     if not extra["no_option_named"]:
         return ()
-    return (
-        f"{extra['no_option_named']:,.0f} of {len(questions):,} answers name no option and count as wrong; the authors' code draws "
-        f"one at random: {100 * extra['acc_if_drawn']:.1f} on average.",
-    )
+    unread = f"{extra['no_option_named']:,.0f} of {len(questions):,} answers name no option and count as wrong"
+    return (f"{unread}; the authors' code draws one at random, which gives {100 * extra['acc_if_drawn']:.1f} on average.",)
 
 
 def _subjects(questions: Sequence[Question], marks: Sequence[Mark]) -> dict[str, dict[str, float]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-VERSION = 1  # raised whenever an answer would be read otherwise
 ENDS = (",", ".", "!", "?", ";", ":", "'")  # taken off both ends, one kind after the other
 CONTENT_FROM = 6  # words an answer has at least whose options are looked for by their content
 INDICATORS = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")

@@ -11,7 +11,7 @@ from recap_eval.data.scenes.tally import GROUPS, Tally, tallies
 from recap_eval.data.scenes.told import Claims
 from recap_eval.data.scenes.verdict import KINDS, Verdict, held_against
 from recap_eval.models.captioner import Said
-from recap_eval.tasks.answered import PRECISE_OBJECTS, Graded, Mark, Means, error_name, fold
+from recap_eval.tasks.answered import OBJECTS, Graded, Mark, Means, error_name, fold
 from recap_eval.tasks.base import Metric
 from recap_eval.tasks.captions import TRUTH
 from recap_eval.tasks.captions_truth import WHOLE, scene_of
@@ -28,7 +28,7 @@ METRICS = (
             ("hallucination", "captions with untrue {}"),
         )
     ),
-    *(Metric(error_name(n), f"untrue claims with {n} objects", higher_is_better=False) for n in PRECISE_OBJECTS),
+    *(Metric(error_name(n), f"untrue claims with {n} objects", higher_is_better=False) for n in OBJECTS),
 )  # fmt: skip
 
 

@@ -9,17 +9,16 @@ from collections.abc import Callable, Sequence
 from recap_eval.data.questions import Question
 from recap_eval.data.scenes.lexicon import Token, tokens
 from recap_eval.models.captioner import Said
-from recap_eval.tasks.answered import PRECISE_OBJECTS, Graded, Mark, Means, error_name, fold
+from recap_eval.tasks.answered import OBJECTS, Graded, Mark, Means, error_name, fold
 from recap_eval.tasks.base import Metric
 
-VERSION = 1  # raised whenever an answer would be read otherwise
 YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 COUNT, WHAT, GROUND, PRESENCE = "count", "what", "ground", "presence"
 KINDS = {COUNT: "how many", WHAT: "what is there", GROUND: "background", PRESENCE: "is it there"}
 METRICS = (
     Metric("acc", "accuracy"),
     *(Metric(kind, label, 0.5 if kind == PRESENCE else None) for kind, label in KINDS.items()),
-    *(Metric(error_name(n), f"errors with {n} objects", higher_is_better=False) for n in PRECISE_OBJECTS),
+    *(Metric(error_name(n), f"errors with {n} objects", higher_is_better=False) for n in OBJECTS),
 )
 
 

@@ -32,7 +32,7 @@ def questions(root: Path, split: str = "test") -> Questions:
         for sample, row in zip(samples, rows, strict=True)
         for asked in row["questions"]
     ]  # fmt: skip
-    return Questions(source, items, {})
+    return Questions(source, items)
 
 
 def to_caption(root: Path, prompt: str, split: str = "test") -> Questions:
@@ -47,4 +47,4 @@ def to_caption(root: Path, prompt: str, split: str = "test") -> Questions:
         Question(row["key"], (sample, prompt), scene, row["key"], groups=(objects(row),))
         for sample, row, scene in zip(samples, rows, truth, strict=True)
     ]
-    return Questions(source, items, {})
+    return Questions(source, items)
