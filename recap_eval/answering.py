@@ -78,7 +78,7 @@ class Bench:
             UserError: What the task needs besides is not there.
         """
         data = task.load(self.options.data, self.means)
-        images = [self._digests.of(item.images) for item in data.items]
+        images = self._digests_of(data)
         source, model = _identified(data, images), self.captioner.id
         settings = settings_of(task, self.means) | data.settings | {"precision": model.protocol["precision"]}
         settings |= {} if self.options.limit is None else {"limit": self.options.limit}
@@ -96,35 +96,39 @@ class Bench:
         record["answers"] = _write_answers(path, answered, graded)
         return write_result(path, record, graded.scores), True
 
+    def _digests_of(self, data: Questions) -> list[list[str]]:
+        """Return the digests of every question's images."""
+        flat = iter(self._digests.of([image for item in data.items for image in item.images]))
+        return [[next(flat) for _ in item.images] for item in data.items]
+
     def _answered(self, task: CaptionerTask, data: Questions, images: list[list[str]]) -> Answered:
         if not data.items:
             raise DataError(f"{task.name} has no question.", "Check the data.")
-        digests = images[: len(data.items)]
-        asks = [self._ask(item, own, task.most) for item, own in zip(data.items, digests, strict=True)]
+        whole = list(zip(data.items, images, strict=False))  # of fewer items where there is a limit
+        asks = [self._ask(item, own, task.most) for item, own in whole]
         start = time.perf_counter()
+        found, missed, now = self._asked(task, asks)
+        _check(missed, len(asks), self.options.skip_bad)
+        questions = [item if item.cluster else replace(item, cluster=" ".join(own)) for item, own in whole]
+        rows = [(item, found[ask.key]) for item, ask in zip(questions, asks, strict=True) if ask.key in found]
+        if not rows:
+            raise DataError(f"No question of {task.name} has an answer.", "Check images and captioner.")
+        why = missed.bad | missed.failed
+        bad = {item.key: why[ask.key] for item, ask in zip(questions, asks, strict=True) if ask.key not in found}
+        said = [answer for _, answer in rows]
+        return Answered([item for item, _ in rows], said, bad, now, time.perf_counter() - start)
+
+    def _asked(self, task: CaptionerTask, asks: list[Ask]) -> tuple[dict[str, Said], Missed, int]:
+        """Ask what has no answer yet, equal things once; return all answers, what has none, and how many were made now."""
+        keys, missed = [ask.key for ask in asks], Missed()
         with Kept(self.kept) as kept:
-            before = kept.get([ask.key for ask in asks])
+            before = kept.get(keys)
             todo = list({ask.key: ask for ask in asks if ask.key not in before}.values())
-            missed = Missed()
             if todo:
                 task.ready(self.means)
                 missed = self.captioner.answer(todo, kept.add, self.options.skip_bad, self.options.progress)
-            found = kept.get([ask.key for ask in asks])
-        _check(missed, len(asks), self.options.skip_bad)
-        rows = [
-            (item if item.cluster else replace(item, cluster=" ".join(own)), found[ask.key])
-            for item, own, ask in zip(data.items, digests, asks, strict=True)
-            if ask.key in found
-        ]
-        if not rows:
-            raise DataError(f"No question of {task.name} has an answer.", "Check images and captioner.")
-        bad = {
-            item.key: (missed.bad | missed.failed).get(ask.key, "not answered")
-            for item, ask in zip(data.items, asks, strict=True)
-            if ask.key not in found
-        }
-        said = [answer for _, answer in rows]
-        return Answered([item for item, _ in rows], said, bad, len(found) - len(before), time.perf_counter() - start)
+            found = kept.get(keys)
+        return found, missed, len(found) - len(before)
 
     def _ask(self, item: Question, digests: list[str], most: int) -> Ask:
         """Return what is asked, under a digest of all that the answer depends on."""
@@ -159,9 +163,8 @@ def _with_facts(graded: Graded, answered: Answered, captioner: Captioner) -> Any
     over = sum(one.tokens_in + one.tokens_out > captioner.context for one in said) if captioner.context else 0
     warnings = graded.scores.warnings
     if over:
-        warnings += (
-            f"{over:,} of {n:,} questions with their answers are longer than the {captioner.context:,} tokens of the model.",
-        )
+        limit = f"the {captioner.context:,} tokens of the model"
+        warnings += (f"{over:,} of {n:,} questions with their answers are longer than {limit}.",)
     return replace(graded.scores, extra=graded.scores.extra | extra, warnings=warnings)
 
 
@@ -174,18 +177,13 @@ def _write_answers(path: Path, answered: Answered, graded: Graded) -> dict[str, 
     """Write the answers beside a result; return their file and its digest."""
     whole = next(iter(graded.scores.metrics.values()), None)
     values = {} if whole is None else dict(zip(whole.items, map(float, whole.values), strict=True))
-    lines = [
-        json.dumps(
-            {
-                "id": question.key, "asked": "".join(question.words), "answer": answer.text, "finish_reason": answer.finish_reason,
-                "read": read, "right": question.right, "value": values.get(question.key),
-            },
-            ensure_ascii=False,
-        )
+    rows = [
+        {"id": question.key, "asked": "".join(question.words), "answer": answer.text, "finish_reason": answer.finish_reason}
+        | {"read": read, "right": question.right, "value": values.get(question.key)}
         for question, answer, read in zip(answered.questions, answered.said, graded.reads, strict=True)
-    ]  # fmt: skip
+    ]
     place = path.with_suffix(".answers.jsonl")
-    write_text(place, "".join(f"{one}\n" for one in lines))
+    write_text(place, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
     return {"file": place.name, "sha256": digest_file(place)}
 
 

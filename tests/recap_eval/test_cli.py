@@ -238,7 +238,7 @@ def test_scenes_command(tmp_path):
 
 
 def test_alt_noise_total_keeps_the_proportions():
-    from recap_eval.cli import parse_alt_noise
+    from recap_eval.commands.scenes import parse_alt_noise
     from recap_eval.data.scenes.write import ALT_NOISE
 
     rates = parse_alt_noise("0.8")

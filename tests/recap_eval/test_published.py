@@ -13,7 +13,7 @@ from records import RUN, put, scores
 from support import assert_two_line_error, recap
 
 from recap_eval.board import Column, board_files, comparable, load_board
-from recap_eval.commands.clip import _report_after
+from recap_eval.commands.clip import report_after
 from recap_eval.errors import DataError
 from recap_eval.leaderboard import build_table
 from recap_eval.published import load_published, published_files, read_source
@@ -285,7 +285,7 @@ def test_all_boards_are_rendered_and_those_without_a_row_are_told(tmp_path):
 def test_after_a_measurement_every_board_of_its_tasks_is_rendered(measured, tmp_path, capsys):
     assert boards_of({"urban1k", "vg-attribution"}, NOWHERE) == {"clip-long": {"urban1k", "vg-attribution"}}
     args = Namespace(out=measured, reports=tmp_path, json=False)
-    _report_after(args, {"imagenet1k", "scenes-long", "sugarcrepe"})
+    report_after(args, {"imagenet1k", "scenes-long", "sugarcrepe"})
     assert {path.stem for path in tmp_path.glob("*.md")} == {"clip-mix", "clip-mix-large-text", "clip-text-encoder"}
     told = capsys.readouterr()
     assert told.out.count("Report: ") == 3
