@@ -108,7 +108,7 @@ def _question(path: Path, row: Any, images: Sequence[ImageItem], shown: str, gro
         prompt = OPEN_PROMPT.format(question=question)
         return Question(key, _parts(prompt, images, shown), _answers(answer), kind=OPEN, groups=groups)
     choices = _options(path, key, options)
-    if answer not in LETTERS[: len(choices)]:
+    if answer not in tuple(LETTERS[: len(choices)]):
         raise DataError(f"{path}: the answer of {key} is {answer!r}, none of its {len(choices)} options.", HINT)
     told = "".join(f"({letter}) {option}\n" for letter, option in zip(LETTERS, choices, strict=False))
     prompt = CHOICE_PROMPT.format(question=question, options=told)

@@ -29,6 +29,7 @@ class CaptionerTask:
 
     Args:
         name: Its name on the command line and in results.
+        summary: One line for lists.
         module: Module of its score, `METRICS`, and `ready` if something must be there before anything is asked.
         most: The most tokens of an answer.
         reader: "module:attr" of what reads its questions from a data root; `options` and the means named in `asks` are added.
@@ -41,6 +42,7 @@ class CaptionerTask:
     """
 
     name: str
+    summary: str
     module: str
     most: int
     reader: str
@@ -75,6 +77,10 @@ class CaptionerTask:
         """
         absent: list[str] = _resolve(self.lacks)(root, **self.options)
         return absent
+
+    def how_to_get(self, root: Path) -> str:
+        """Say in one line how people get its data."""
+        return self.get.replace("DATA_ROOT", str(root))
 
     def load(self, root: Path, means: Means) -> Questions:
         """Read its questions.
@@ -112,29 +118,53 @@ def _resolve(target: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-SCENES = ("recap_eval.data.scenes.locate:missing", "recap-eval scenes DATA_ROOT/scenes --preset v1")
-TASKS = {
-    "mmmu": CaptionerTask(
-        "mmmu", "recap_eval.tasks.mmmu", 128, "recap_eval.data.mmmu:read", "recap_eval.data.mmmu:missing",
-        "hf download MMMU/MMMU --repo-type dataset --include '*/validation-*' --local-dir DATA_ROOT/mmmu (Apache 2.0)",
-        asks={"shown": "images"},
-    ),
-    "mm-vet": CaptionerTask(
-        "mm-vet", "recap_eval.tasks.mm_vet", 1024, "recap_eval.data.mm_vet:read", "recap_eval.data.mm_vet:missing",
-        "github.com/yuweihao/MM-Vet, release v1: unzip mm-vet.zip -d DATA_ROOT (CC BY-NC 4.0)",
-    ),
-    "scenes-qa": CaptionerTask(
-        "scenes-qa", "recap_eval.tasks.scene_questions", 16, "recap_eval.data.scenes.asked:questions", *SCENES,
-    ),
-    "scenes-caption": CaptionerTask(
-        "scenes-caption", "recap_eval.tasks.scene_captions", CAPTION_TOKENS, "recap_eval.data.scenes.asked:to_caption", *SCENES,
-        prompt=CAPTION_PROMPT,
-    ),
-    DETAIL: CaptionerTask(
-        DETAIL, "recap_eval.tasks.detail_captions", CAPTION_TOKENS, "recap_eval.tasks.detail_captions:read",
-        "recap_eval.tasks.detail_captions:missing", "recap-eval list tasks", options={"data": "docci"}, prompt=CAPTION_PROMPT,
-    ),
-}  # fmt: skip
+SCENES = {"lacks": "recap_eval.data.scenes.locate:missing", "get": "recap-eval scenes DATA_ROOT/scenes --preset v1"}
+MMMU_FILES = "MMMU/MMMU --repo-type dataset --include '*/validation-*'"
+ROWS: dict[str, dict[str, Any]] = {
+    "mmmu": {
+        "summary": "MMMU, validation split, exam questions with images",
+        "module": "recap_eval.tasks.mmmu",
+        "most": 128,
+        "reader": "recap_eval.data.mmmu:read",
+        "lacks": "recap_eval.data.mmmu:missing",
+        "get": f"hf download {MMMU_FILES} --local-dir DATA_ROOT/mmmu (Apache 2.0)",
+        "asks": {"shown": "images"},
+    },
+    "mm-vet": {
+        "summary": "MM-Vet, questions that ask for several skills, graded by a judge",
+        "module": "recap_eval.tasks.mm_vet",
+        "most": 1024,
+        "reader": "recap_eval.data.mm_vet:read",
+        "lacks": "recap_eval.data.mm_vet:missing",
+        "get": "github.com/yuweihao/MM-Vet, release v1: unzip mm-vet.zip -d DATA_ROOT (CC BY-NC 4.0)",
+    },
+    "scenes-qa": SCENES
+    | {
+        "summary": "scenes, test split, four questions each",
+        "module": "recap_eval.tasks.scene_questions",
+        "most": 16,
+        "reader": "recap_eval.data.scenes.asked:questions",
+    },
+    "scenes-caption": SCENES
+    | {
+        "summary": "scenes, test split, captions held against what is there",
+        "module": "recap_eval.tasks.scene_captions",
+        "most": CAPTION_TOKENS,
+        "reader": "recap_eval.data.scenes.asked:to_caption",
+        "prompt": CAPTION_PROMPT,
+    },
+    DETAIL: {
+        "summary": "captions of photographs (DOCCI) held against people's",
+        "module": "recap_eval.tasks.detail_captions",
+        "most": CAPTION_TOKENS,
+        "reader": "recap_eval.tasks.detail_captions:read",
+        "lacks": "recap_eval.tasks.detail_captions:missing",
+        "get": "recap-eval fetch docci --data DATA_ROOT (CC BY 4.0)",
+        "options": {"data": "docci"},
+        "prompt": CAPTION_PROMPT,
+    },
+}
+TASKS = {name: CaptionerTask(name, **row) for name, row in ROWS.items()}
 
 
 def _judged(means: Means) -> dict[str, Any]:
@@ -188,5 +218,6 @@ def named(word: str) -> CaptionerTask:
 
 
 def _absent(task: CaptionerTask, lack: list[str], root: Path) -> DataError:
-    get = task.get.replace("DATA_ROOT", str(root))
-    return DataError(f"The data of {task.name} is not under {root}: no {', '.join(lack)}.", f"Get it: {get}")
+    return DataError(
+        f"The data of {task.name} is not under {root}: no {', '.join(lack)}.", f"Get it: {task.how_to_get(root)}"
+    )  # fmt: skip

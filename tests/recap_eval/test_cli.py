@@ -249,7 +249,7 @@ def test_alt_noise_total_keeps_the_proportions():
 
 def test_list(world):
     done = recap("recap-eval", "list", "tasks", "--data", world)
-    assert done.returncode == 0 and done.stdout.count("present") == 5
+    assert done.returncode == 0 and done.stdout.count("present") == 7
     assert "missing" in recap("recap-eval", "list", "tasks", "--data", "/nowhere").stdout
     names = json.loads(recap("recap-eval", "list", "models", "--json").stdout)
     assert "ViT-B-32/openai" in names
