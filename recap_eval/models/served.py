@@ -19,7 +19,7 @@ from recap_eval.errors import DataError
 from recap_eval.models.base import ModelId
 from recap_eval.models.captioner import Ask, Keep, Missed, Said
 
-GIVE_UP = 8  # questions that fail for good before any is answered
+GIVE_UP = 8  # questions that fail for good before any is answered, unless those are to be left out
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class _One:
 
     def _fail(self, ask: Ask, failure: EndpointFailure) -> None:
         self.missed.failed[ask.key] = f"{failure.kind}: {failure.detail}"
-        if not self._answered and len(self.missed.failed) >= GIVE_UP:
+        if not self._skip_bad and not self._answered and len(self.missed.failed) >= GIVE_UP:
             raise EndpointDown(
                 f"{GIVE_UP} questions failed and none was answered: {failure.detail}.",
                 "Check the model's name and --model-url.",
