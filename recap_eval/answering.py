@@ -80,7 +80,7 @@ class Bench:
         data = task.load(self.options.data, self.means)
         images = self._digests_of(data)
         source, model = _identified(data, images), self.captioner.id
-        settings = settings_of(task, self.means) | data.settings | {"precision": model.protocol["precision"]}
+        settings = settings_of(task, self.means) | data.settings  # how a model is run is its own affair: in its protocol
         settings |= {} if self.options.limit is None else {"limit": self.options.limit}
         path = result_path(self.options.out, task, model, identity(task, model, source, settings))
         if (known := known_result(path, self.options)) is not None:

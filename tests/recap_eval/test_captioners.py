@@ -291,6 +291,8 @@ def test_the_command_end_to_end(llava, world, tmp_path):
     path.write_text(OWN)
     whole = recap("recap-eval", "captioner", "--model", f"{path}:Mine", "--tasks", "scenes-qa", *words)
     assert whole.returncode == 0 and "scenes: answers" in whole.stdout, whole.stderr
+    shown = recap("recap-eval", "show", "Mine/scenes-qa", "--leaderboards", tmp_path / "lb", "--data", world)
+    assert ".answers.jsonl" in shown.stdout + shown.stderr and shown.returncode == 0
     assert "GPT-4V" in (tmp_path / "rep" / "captioner.md").read_text()
 
 
