@@ -280,7 +280,7 @@ def test_all_boards_are_rendered_and_those_without_a_row_are_told(tmp_path):
     assert done.returncode == 0 and "clip: passed over" in done.stderr
     assert {path.stem for path in (tmp_path / "rep").glob("*.md")} == {*WEB, *DRAWN, "captions", "captioner"}
     check = recap("recap-eval", "report", "--check", "--leaderboards", tmp_path / "lb", "--out", tmp_path / "rep")
-    assert check.returncode == 0 and check.stdout.startswith("up to date: captions, clip-long")
+    assert check.returncode == 0 and check.stdout.startswith("up to date: captioner, captions, clip-long")
     (tmp_path / "rep" / "clip.md").write_text("old")
     stale = recap("recap-eval", "report", "--check", "--leaderboards", tmp_path / "lb", "--out", tmp_path / "rep")
     assert_two_line_error(stale, 1, "holds no result for board 'clip'")
