@@ -130,14 +130,15 @@ class RayWorker:
         return None
 
     def _work(self, folder: Folder) -> None:
-        from recap_caption.engines.table import make_engine
+        from recap_caption.engine_options import engine_of
+        from recap_caption.engines.table import make
         from recap_caption.run.opening import open_run
         from recap_caption.run.worker import Worker, worker_name
 
         args, wishes = self._post.args, Wishes()
         _stop_with(self._post.stop, wishes)
         wanted = wanted_of(args, list(self._post.command))
-        engine = make_engine(args)
+        engine = make(engine_of(args))
         try:
             run = open_run(args.output, wanted, engine, worker_name())
             Worker(run, engine, worker_name(), self._post.generation, wishes).work()
