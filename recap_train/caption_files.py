@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recap_eval.captions.generations import captions_of, newest
 from recap_eval.data.parquet import parquet_files
 from recap_eval.errors import DataError
 from recap_eval.hashrand import text_hashes
@@ -44,18 +45,18 @@ class Rows:
 
 
 def list_files(words: str) -> list[Path]:
-    """Return the files that a path, a folder or a pattern stands for, sorted.
+    """Return the files that a path, a folder or a pattern stands for, sorted; of generations the newest.
 
     Raises:
         DataError: There is none.
     """
     place = Path(words).expanduser()
     if place.exists():
-        return parquet_files(place)
+        return newest(parquet_files(captions_of(place)))
     found = sorted(Path(name) for name in glob.glob(str(place), recursive=True))  # noqa: PTH207 (patterns may be absolute)
     if not found:
         raise DataError(f"{words} is no file, folder or pattern of caption files.", "Check the path; patterns need quotes.")
-    return found
+    return newest(found)
 
 
 @dataclass(frozen=True)
