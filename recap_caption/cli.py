@@ -9,7 +9,14 @@ from importlib import import_module
 from recap_eval import __version__
 from recap_eval.console import main_guard
 
-COMMANDS = ("run", "status", "retry", "verify")  # modules of recap_caption.commands, in the order of --help
+COMMANDS = (
+    "run",
+    "status",
+    "retry",
+    "verify",
+    "estimate",
+    "prompts",
+)  # modules of recap_caption.commands, in the order of --help
 
 
 def build_parser() -> argparse.ArgumentParser:
