@@ -49,7 +49,7 @@ def test_options_are_the_defaults_and_survive_a_record():
 
 
 def test_names_told_in_help_are_those_that_are_known():
-    assert set(FORMS) == set(LOSSLESS) and DIALECTS == tuple(wording.DIALECTS) and PRECISIONS == KNOWN
+    assert set(FORMS) == set(LOSSLESS) and tuple(wording.DIALECTS) == DIALECTS and PRECISIONS == KNOWN
 
 
 def test_sides():
@@ -61,7 +61,8 @@ def test_sides():
     "words",
     [
         ("--image-size", "7"), ("--image-size", "huge"), ("--extra-body", "{"), ("--extra-body", "[1]"), ("--send", "jpeg"),
-        ("--concurrency", "0"), ("--request-timeout", "inf"), ("--dialect", "x"), ("--batch-size", "-1"), ("--image-size", "9999"),
+        ("--concurrency", "0"), ("--request-timeout", "inf"), ("--dialect", "x"), ("--batch-size", "-1"),
+        ("--image-size", "9999"),
     ],
 )  # fmt: skip
 def test_words_that_make_no_sense_are_refused(words, capsys):
@@ -85,7 +86,8 @@ def test_an_engine_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("transformer", "Unknown engine"), ("{}:Other", "no 'Other'"), ("{}:value", "no 'value'"), ("{}:Half", "without identity"),
+        ("transformer", "Unknown engine"), ("{}:Other", "no 'Other'"), ("{}:value", "no 'value'"),
+        ("{}:Half", "without identity"),
         ("no_such_module:make", "no module 'no_such_module'"), ("none.py:make", "does not exist"),
     ],
 )  # fmt: skip
