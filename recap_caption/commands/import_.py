@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.console import add_command, as_path
@@ -90,8 +91,15 @@ def _lists(args: argparse.Namespace, files: list[Path]) -> int:
     left = f", {facts['without_url']:,} without a URL left out" if facts["without_url"] else ""
     print(f"{args.out / LISTS}: {facts['listed']:,} of {facts['rows']:,} rows of {facts['files']:,} files{left}.")
     print(f"Download them:\n\n{facts['command']}\n")
-    print(f"Then: recap-caption import {args.captions} --images {args.out}/shards --out joined")
+    print(f"Then: {_next(args)}")
     return 0
+
+
+def _next(args: argparse.Namespace) -> str:
+    """Return the command that joins what was downloaded, of the same files."""
+    words = ["recap-caption", "import", args.captions, *(["--files", args.files] if args.files else [])]
+    words += ["--recaption-column", args.recaption_column] if args.recaption_column else []
+    return shlex.join([*words, "--images", f"{args.out}/shards", "--out", "joined"])
 
 
 def _joined(args: argparse.Namespace, files: list[Path], makes: str) -> int:

@@ -138,6 +138,8 @@ def _captioner(tally: Tally, about: About) -> str:
     if about.prompt is None:
         return "\n".join(lines)
     sampling = ", ".join(f"{name} {value}" for name, value in about.prompt["sampling"].items() if value is not None)
+    if about.prompt.get("system"):
+        lines += ["- system message:", "", _fenced(str(about.prompt["system"])), ""]
     lines += [f"- prompt `{_line(str(about.prompt['id']))}`; {sampling}:", "", _fenced(str(about.prompt["text"]))]
     return "\n".join(lines)
 

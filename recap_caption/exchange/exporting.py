@@ -18,6 +18,7 @@ from recap_caption.run.record import Run
 from recap_caption.sources.base import NO_ROLE, Reading
 from recap_caption.sources.places import find_source
 from recap_eval.captions.row_files import list_files
+from recap_eval.data.parquet import schema_of
 from recap_eval.errors import UserError
 from recap_eval.files import write_text
 
@@ -119,6 +120,11 @@ def export_published(found: Found, out: Path, name: str, licence: str, keep_fail
         return place.finish(report)
 
 
+def _stated(files: Sequence[Path]) -> list[str]:
+    """Return "sha256" if all files have such a column."""
+    return ["sha256"] if all("sha256" in schema_of(path, [])[0].names for path in files) else []
+
+
 def export_webdataset(found: Found, out: Path, images: Sequence[str], join_on: str) -> dict[str, Any]:
     """Write shards of images with both captions.
 
@@ -150,7 +156,7 @@ def export_webdataset(found: Found, out: Path, images: Sequence[str], join_on: s
         if known is not None:
             return known
         if images or found.caption is None:
-            columns = {name: name for name in ("org_caption", "re_caption", "sha256")}
+            columns = {name: name for name in ("org_caption", "re_caption", *_stated(found.files))}
             index = index_images(source, parts, place.work / "images.npz")
             joined = JoinedCaptions(index, found.files, How(columns, join_on, only=found.only), place.work)
             report = pair(source, parts, joined, ShardWriter(), place) | joined.report()

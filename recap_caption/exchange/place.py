@@ -66,7 +66,9 @@ class Place:
             os.close(handle)
 
     def finish(self, report: dict[str, Any]) -> dict[str, Any]:
-        """Write down that all is done; returns the report."""
+        """Remove what kills have left, and write down that all is done; returns the report."""
+        for path in self.root.rglob(".*.part"):
+            path.unlink()
         write_json(self.root / RECORD, {"question": self.question, "report": report})
         return report | {"done_before": False}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from recap_caption.run.marking import mark
 from recap_caption.run.output import pack, read_facts
 from recap_caption.sources.base import Item
 from recap_eval.captions.words import Lexicon
+from recap_eval.errors import DataError
 from recap_eval.files import replacing
 
 
@@ -34,12 +36,17 @@ class RowWriter:
             return dict(facts["exchange"])
         return None
 
-    def write(self, root: Path, name: str, pairs: Sequence[tuple[Item, Told]], question: str) -> Counts:
+    def write(self, root: Path, name: str, pairs: Sequence[tuple[Item, Told]], question: str, torn: str | None) -> Counts:
         """Write a row for each image with both captions; see `pairing.Writer`."""
         rows = [_row(item, told, self._made) for item, told in pairs if told.outcome == PAIRED]
         mark(rows, self._lexicon)
         found_by = Counter(told.how for _, told in pairs if told.outcome == PAIRED)
-        counts = {"outcomes": dict(Counter(told.outcome for _, told in pairs)), "found_by": dict(found_by), "unread": []}
+        counts = {
+            "outcomes": dict(Counter(told.outcome for _, told in pairs)),
+            "found_by": dict(found_by),
+            "unread": [],
+            "torn": torn,
+        }
         payload = pack(rows, {"question": question, "exchange": counts})
         with replacing(root / f"{name}.parquet") as part:
             part.write_bytes(payload)
@@ -49,8 +56,16 @@ class RowWriter:
 def _row(item: Item, told: Told, made: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys([*PUBLISHED, *OURS])
     row |= {name: value for name, value in told.facts.items() if name in row}
-    row |= {"url": item.url, "sha256": item.sha256, "key": item.key}
+    row |= {"url": item.url, "sha256": item.sha256 or _digest(item), "key": item.key}
     row |= {"re_caption": told.re_caption, "org_caption": told.org_caption}
     row |= {"re_length": len((told.re_caption or "").split())}
     row |= {"org_length": None if told.org_caption is None else len(told.org_caption.split())}
     return row | {"sample_index": 0, "status": OK, "flags": []} | made
+
+
+def _digest(item: Item) -> str | None:
+    """Return the digest of an image's bytes, as `recap-caption run` does where none is stated; None if it cannot be read."""
+    try:
+        return hashlib.sha256(item.read_image()).hexdigest() if item.read_image else None
+    except DataError:
+        return None

@@ -162,7 +162,7 @@ def test_the_card_s_head_is_what_the_hub_reads(run, tmp_path):
 
 
 def test_the_card_tells_counts_lengths_model_and_prompt(tmp_path):
-    hostile = Prompt("odd", "Tell ```|<b>``` it.\n````\n# no heading")
+    hostile = Prompt("odd", "Tell ```|<b>``` it.\n````\n# no heading", system="Be <b>brief</b>.")
     says = {f"00000000{n}": "word " * (n + 1) + "end." for n in range(5)}
 
     def say(request, payload):
@@ -176,6 +176,7 @@ def test_the_card_tells_counts_lengths_model_and_prompt(tmp_path):
     assert "| recaption | 5 | 4.00 | 4 | 6 |" in text and "| original | 5 | 2.00 | 2 | 2 |" in text
     assert "- `org/model`: 5 captions" in text and f"run `{run.run_id}`" in text and "max_new_tokens 128" in text
     assert "`````text\nTell ```|<b>``` it.\n````\n# no heading\n`````" in text, "nothing in a prompt ends its block"
+    assert "- system message:\n\n```text\nBe <b>brief</b>.\n```" in text
 
 
 @pytest.mark.parametrize("numbers", [[3], [1, 2], [5, 1, 1], [0, 0, 9, 9, 9], list(range(50)) * 3])
@@ -312,9 +313,12 @@ def test_wrong_requests(run, tmp_path):
     assert_two_line_error(ask(tmp_path / "b.parquet", *out), 1, "b.parquet is not a readable parquet")
     assert_two_line_error(ask(tmp_path / "run", *out, "--licence", "CC BY"), 2, "no identifier of a licence")
     assert_two_line_error(ask(tmp_path / "run", *out, "--images", tmp_path / "in"), 2, "--to webdataset")
-    files = write_rows(tmp_path / "set" / "c.parquet", [row(1)])
+    bare = {name: row(1)[name] for name in ("key", "url", "re_caption", "org_caption")}
+    files = write_rows(tmp_path / "set" / "c.parquet", [bare])
     assert_two_line_error(ask(files, *out, "--to", "webdataset"), 2, "hold no images", "--images SHARDS")
     assert_two_line_error(ask(files, *out, "--prompt", "x"), 2, "do not say by which prompt")
     images = download(tmp_path / "images", sample(1))
-    report(ask(files, *out, "--to", "webdataset", "--images", images, "--json"))
+    shards = (files, *out, "--to", "webdataset", "--images", images)
+    assert_two_line_error(ask(*shards), 1, "has no column 'sha256'", "--join-on")
+    report(ask(*shards, "--join-on", "url", "--json"))
     assert read_shards(tmp_path / "o")[0].meta["org_caption"] == "alt 1"

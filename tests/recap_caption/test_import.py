@@ -1,6 +1,9 @@
 import json
 import os
 import shlex
+import subprocess
+import sys
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -60,6 +63,8 @@ def test_the_command_names_the_columns_of_the_lists(both, tmp_path):
     names = pq.read_schema(tmp_path / "d" / "urls" / "a.parquet").names
     assert flags["--url_list"] == str(tmp_path / "d" / "urls") and flags["--url_col"] in names
     assert flags["--caption_col"] == "re_caption" and json.loads(flags["--save_additional_columns"]) == ["org_caption"]
+    told = done.stdout.splitlines()[-1]
+    assert told == f"Then: recap-caption import {both} --images {tmp_path}/d/shards --out joined"
     assert json.loads(flags["--verify_hash"]) == ["sha256", flags["--compute_hash"]] and "sha256" in names
 
 
@@ -204,7 +209,8 @@ def test_recap_coco_brings_its_images(tmp_path):
     urls = report(ask(path, "--to", "urls", "--out", tmp_path / "u", "--json"))
     assert "--verify_hash" not in urls["command"] and urls["listed"] == 9
     rows = report(ask(path, "--to", "rows", "--out", tmp_path / "r", "--json"))
-    assert rows["outcomes"] == {"paired": 9}
+    found = pq.read_table(tmp_path / "r" / "new_data.parquet").to_pylist()
+    assert rows["outcomes"] == {"paired": 9} and [one["sha256"] for one in found] == [digest(number) for number in range(9)]
 
 
 def test_an_image_that_cannot_be_read_is_counted_and_named(tmp_path):
@@ -225,7 +231,8 @@ def test_a_torn_shard_gives_what_it_still_has(both, images, tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     done = ask(both, "--images", images, "--out", tmp_path / "o", "--json")
     facts = report(done)
-    assert facts["torn_shards"] == 1 and 5 <= facts["outcomes"]["paired"] < 8 and "00001" in done.stderr
+    assert facts["torn_shards"] == 1 and json.loads((tmp_path / "o" / "00001_stats.json").read_text())["counts"]["torn"]
+    assert 5 <= facts["outcomes"]["paired"] < 8 and "00001" in done.stderr
 
 
 def test_a_shard_of_strangers_leaves_no_tar_and_is_counted(both, tmp_path):
@@ -337,3 +344,41 @@ def test_wrong_requests(both, images, tmp_path):
     assert_two_line_error(ask("recap-datacomp-1b", *out), 2, "433 GB", "--files 0-9")
     assert_two_line_error(ask("recap-datacomp-1b", "--files", "0", *out), 1, "Cannot get UCSC-VLAA/Recap-DataComp-1B")
     assert not (tmp_path / "o").exists()
+
+
+def test_of_a_set_on_the_hub_only_the_files_that_were_asked_for_are_fetched(both, tmp_path, monkeypatch):
+    from recap_eval.models import hub
+
+    asked = []
+    monkeypatch.setattr(hub, "list_hub_files", lambda repo, pattern: ["a.parquet", "b.parquet"])
+    monkeypatch.setattr(hub, "fetch_files", lambda repo, names, kind: asked.append((repo, names, kind)) or both)
+    done = ask("recap-datacomp-1b", "--files", "1", "--out", tmp_path / "o")
+    assert asked == [("UCSC-VLAA/Recap-DataComp-1B", ["b.parquet"], "dataset")]
+    assert "10 of 10 rows of 1 files" in done.stdout and "import recap-datacomp-1b --files 1 --images" in done.stdout
+
+
+@pytest.mark.serial
+def test_a_killed_import_ends_as_one_that_was_not(tmp_path):
+    """Killed whenever another shard is there, and given again, it leaves the bytes of a run without kills, and nothing else."""
+    n, per = 12, 40
+    write_rows(tmp_path / "set.parquet", [row(number) for number in range(n * per)])
+    shards = [members(*(sample(number) for number in range(first, first + per))) for first in range(0, n * per, per)]
+    images = download(tmp_path / "images", *shards)
+    report(ask(tmp_path / "set.parquet", "--images", images, "--out", tmp_path / "whole", "--json"))
+    words = ["import", "set.parquet", "--images", "images", "--out", "o"]
+    kills, ended = 0, False
+    while not ended:
+        before = len(list((tmp_path / "o").glob("*_stats.json")))
+        process = subprocess.Popen([sys.executable, "-m", "recap_caption.cli", *words], cwd=tmp_path, stderr=subprocess.DEVNULL)
+        while (ended := process.poll() is not None) is False and kills < 4:
+            if len(list((tmp_path / "o").glob("*_stats.json"))) > before:
+                process.kill()
+                kills += 1
+                break
+            time.sleep(0.001)
+        code = process.wait()
+        ended = code == 0
+    assert kills >= 1
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
+    for path in (tmp_path / "whole").iterdir():
+        assert path.read_bytes() == (tmp_path / "o" / path.name).read_bytes(), path.name
