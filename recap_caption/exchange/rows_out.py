@@ -41,7 +41,7 @@ class RowWriter:
         rows = [_row(item, told, self._made) for item, told in pairs if told.outcome == PAIRED]
         mark(rows, self._lexicon)
         found_by = Counter(told.how for _, told in pairs if told.outcome == PAIRED)
-        counts = {
+        counts: Counts = {
             "outcomes": dict(Counter(told.outcome for _, told in pairs)),
             "found_by": dict(found_by),
             "unread": [],
