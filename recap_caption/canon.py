@@ -100,7 +100,8 @@ class Canon:
             image = decode_image(payload, where)
         except DataError as error:
             raise BadImage("unreadable", error.what) from error
-        if all(low == high for low, high in image.getextrema()):
+        extrema: Any = image.getextrema()
+        if all(low == high for low, high in extrema):
             raise BadImage("blank", f"{where} has one colour only.")
         return Canonical(image if self.side is None else self._square(image, self.side), width, height)
 

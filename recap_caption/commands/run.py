@@ -62,11 +62,12 @@ def work(args: argparse.Namespace, command: list[str], statuses: tuple[str, ...]
 
 
 def _with_processes(args: argparse.Namespace, command: list[str], statuses: tuple[str, ...]) -> int | None:
+    from recap_caption.engine_options import engine_of
     from recap_caption.engines.table import ENGINES
     from recap_caption.run.folder import Folder
     from recap_caption.run.processes import Team, run_processes
 
-    wanted_of(args, command)  # what is wrong with the command is told before anything starts
+    wanted_of(args, command), engine_of(args)  # what is wrong with the command is told before anything starts
     generation = _generation(args, statuses)
     if generation is None:
         return 0
@@ -94,7 +95,8 @@ def _generation(args: argparse.Namespace, statuses: tuple[str, ...]) -> Generati
 
 def _alone(args: argparse.Namespace, command: list[str], statuses: tuple[str, ...]) -> int | None:
     """Caption in this process; returns an exit code if it was stopped, or if there was nothing to do."""
-    from recap_caption.engines.table import make_engine
+    from recap_caption.engine_options import engine_of
+    from recap_caption.engines.table import make
     from recap_caption.run.opening import open_run
     from recap_caption.run.worker import worker_name
 
@@ -102,7 +104,7 @@ def _alone(args: argparse.Namespace, command: list[str], statuses: tuple[str, ..
     generation = _generation(args, statuses)
     if generation is None:
         return 0
-    engine = make_engine(args)
+    engine = make(engine_of(args))
     try:
         found = open_run(args.output, wanted, engine, worker_name())
         _show_samples(found)

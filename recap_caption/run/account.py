@@ -57,7 +57,7 @@ def spent(run: Run, outputs: Iterable[dict[str, Any]]) -> dict[str, Any]:
     seconds = sums["seconds"]
     return {
         "asked": sums["captions"], "tokens_in": sums["tokens_in"], "tokens_out": sums["tokens_out"],
-        "engine_hours": round(seconds / 3600, 6), "device_hours": round(sums["device_seconds"] / 3600, 6),
+        "engine_hours": round(seconds / 3600, 6), "gpu_hours": round(sums["device_seconds"] / 3600, 6),
         "captions_per_second": round(sums["captions"] / seconds, 3) if seconds else None,
         "tokens_per_second": round(sums["tokens_out"] / seconds, 3) if seconds else None,
         "cost": _cost(run, sums["tokens_in"], sums["tokens_out"]),

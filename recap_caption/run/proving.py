@@ -44,7 +44,13 @@ class Proof:
         self._hashes: list[Any] = []
 
     def check_parts(self) -> Iterator[Part]:
-        """Check part after part; yields each when it is checked."""
+        """Check part after part; yields each when it is checked.
+
+        Raises:
+            DataError: There is no input to hold rows against.
+        """
+        if self.with_input and not self.run.source.names:
+            raise DataError("The input is empty.", "Restore it, or leave it out: --no-input")
         outputs = self.run.folder.outputs()
         for part in self.run.parts:
             generations = sorted(outputs.pop(part.name, ()))

@@ -68,9 +68,9 @@ class FakeEngine:
         self.closed = True
 
 
-def make(args):
+def make(options):
     """Make the engine of the command line."""
-    name, *faults = (args.model or "fake-1").split(",")
+    name, *faults = (options.model or "fake-1").split(",")
     given = dict(fault.split("=") for fault in faults)
     kinds = {"slow": float, "threads": int, "fail": float}
     return FakeEngine(name, **{key: kinds[key](value) for key, value in given.items()})
