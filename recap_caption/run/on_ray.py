@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from recap_caption.engine_options import engine_of
 from recap_caption.options import wanted_of
 from recap_caption.run.bar import Bar
 from recap_caption.run.folder import Folder
@@ -65,7 +66,7 @@ def run_on_ray(args: argparse.Namespace, command: list[str], generation: Generat
     Raises:
         UserError, DataError: No worker could work, for the first one's reason; see also `connected` and `on_cluster`.
     """
-    wanted_of(args, command)  # what is wrong with the command is told before anything starts
+    wanted_of(args, command), engine_of(args)  # what is wrong with the command is told before anything starts
     folder = Folder(args.output.absolute())
     stop = folder.root / ".work" / f"{uuid.uuid4().hex}.stop"
     post = Post(args, tuple(command), generation, Path.cwd(), stop)
@@ -130,7 +131,10 @@ class RayWorker:
         return None
 
     def _work(self, folder: Folder) -> None:
+<<<<<<< HEAD
         from recap_caption.engine_options import engine_of
+=======
+>>>>>>> ray
         from recap_caption.engines.table import make
         from recap_caption.run.opening import open_run
         from recap_caption.run.worker import Worker, worker_name
