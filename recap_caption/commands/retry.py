@@ -48,11 +48,7 @@ def run(args: argparse.Namespace) -> int:
     parser = argparse.ArgumentParser("recap-caption retry")
     add_common(parser)
     add_run(parser)
-<<<<<<< HEAD
-    again = parser.parse_args(record["command"][1:], argparse.Namespace())
-=======
     again = parser.parse_args(record["command"][1:])
->>>>>>> ray
     for given, (other, nothing) in INSTEAD.items():
         if given in vars(args):
             setattr(again, other, nothing)

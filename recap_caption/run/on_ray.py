@@ -131,10 +131,6 @@ class RayWorker:
         return None
 
     def _work(self, folder: Folder) -> None:
-<<<<<<< HEAD
-        from recap_caption.engine_options import engine_of
-=======
->>>>>>> ray
         from recap_caption.engines.table import make
         from recap_caption.run.opening import open_run
         from recap_caption.run.worker import Worker, worker_name
