@@ -31,8 +31,8 @@ def connected(address: str) -> Iterator[Any]:
         UserError: Ray is not installed, or the address is none.
         DataError: No cluster answers, or it has another Ray or Python.
     """
-    ray = _library()
     _check(address)
+    ray = _library()
     try:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR", **_of_own(address))
     except (ConnectionError, RuntimeError, ValueError) as error:

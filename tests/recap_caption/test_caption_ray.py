@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from asking_engine import AT_ONCE, say
+from endpoints import Endpoint
 from fake_ray import FakeRay
 from small_inputs import begin, keys_of, prove, rows_of, write_shards
 from support import ROOT, assert_two_line_error, recap
+from trouble import ABSENT, BAD, EACH, SHARDS, Trouble, check_rows, count
 
 from recap_caption.run import on_ray
 from recap_caption.run.generation import FIRST
@@ -23,7 +26,7 @@ from recap_eval.cluster import drive
 from recap_eval.signals import Wishes
 
 TWO = [{"CPU": 1.0}, {"CPU": 1.0}]
-SHARDS, EACH = 10, 40
+MANY, FEW = 10, 40  # shards, samples of each
 ENGINE = ("--engine", "fake_engine:make", "--original-key", "txt", "--prompt", "paper", "--no-eval")
 PATHS = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "recap_caption")))
 
@@ -172,7 +175,7 @@ def started(place: Path, address: str, *words) -> subprocess.Popen:
     )
 
 
-def hands(out: Path) -> list[str]:
+def states(out: Path) -> list[str]:
     """Return the states of a run's workers."""
     return [json.loads(path.read_text())["state"] for path in (out / ".work" / "workers").glob("*.json")]
 
@@ -183,25 +186,32 @@ def committed(out: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.serial
-def test_one_machine_of_two_is_killed_in_the_middle_and_every_sample_is_there_once(machines, tmp_path):
-    write_shards(tmp_path / "in", SHARDS, EACH, bad=7, absent=11)
+def test_one_machine_of_two_is_killed_and_the_server_fails_and_every_sample_is_there_once(machines, tmp_path):
+    folder, out, trouble = write_shards(tmp_path / "in", SHARDS, EACH, bad=BAD, absent=ABSENT), tmp_path / "out", Trouble()
     second = machines.add_node(num_cpus=1)
-    running = started(tmp_path, machines.address, "--model", "fake-1,slow=0.03")
-    wait_for(lambda: committed(tmp_path / "out") >= 2 and len(hands(tmp_path / "out")) == 2)
-    machines.remove_node(second, allow_graceful=False)
-    at_kill = committed(tmp_path / "out")
-    _, said = running.communicate(timeout=200)
-    assert running.returncode == 0 and at_kill < SHARDS, said
-    assert "died; it is begun again (1 of 4)" in said and "complete, 400 rows" in said, said
-    check_whole(tmp_path / "out", SHARDS, EACH)
-    assert recap("recap-caption", "verify", tmp_path / "out").returncode == 0
+    with Endpoint(say, faults=trouble) as server:
+        running = started(tmp_path, machines.address, "--engine", "asking_engine:make", "--model", server.url)
+        wait_for(lambda: committed(out) >= 2 and len(states(out)) == 2)
+        trouble.go_away(1.5)
+        machines.remove_node(second, allow_graceful=False)
+        at_kill = committed(out)
+        _, said = running.communicate(timeout=200)
+        assert running.returncode == 0 and at_kill < SHARDS, said
+        assert "died; it is begun again (1 of 4)" in said and f"complete, {SHARDS * EACH} rows" in said, said
+        rows = rows_of(read_run(out))
+        check_rows(rows)
+        counts = count(rows)
+        assert sum(server.answered.values()) <= counts["ok"] + AT_ONCE, "what was under way is lost, and no more"
+        done = recap("recap-caption", "verify", out, "--json")
+        assert done.returncode == 0 and json.loads(done.stdout)["rows"] == len(rows)
+        assert folder.is_dir() and counts["ok"] > 300
 
 
 @pytest.mark.slow
 @pytest.mark.serial
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_it_keeps_what_was_answered_and_goes_on(machines, tmp_path, sign):
-    write_shards(tmp_path / "in", SHARDS, EACH)
+    write_shards(tmp_path / "in", MANY, FEW)
     running = started(tmp_path, machines.address, "--model", "fake-1,slow=0.03")
     wait_for(lambda: committed(tmp_path / "out") >= 1)
     start = time.monotonic()
@@ -209,10 +219,10 @@ def test_stopped_it_keeps_what_was_answered_and_goes_on(machines, tmp_path, sign
     _, said = running.communicate(timeout=60)
     assert running.returncode == (130 if sign == signal.SIGINT else 0) and time.monotonic() - start < 20, said
     assert "stopped; what was answered is kept" in said and "Traceback" not in said
-    assert hands(tmp_path / "out") == ["stopped"] and not list((tmp_path / "out" / ".work" / "leases").glob("*.lease"))
+    assert states(tmp_path / "out") == ["stopped"] and not list((tmp_path / "out" / ".work" / "leases").glob("*.lease"))
     asked = started(tmp_path, machines.address, "--model", "fake-1,slow=0.01")
     assert asked.communicate(timeout=100) and asked.returncode == 0
-    check_whole(tmp_path / "out", SHARDS, EACH)
+    check_whole(tmp_path / "out", MANY, FEW)
 
 
 def wait_for(ready, seconds: float = 100.0):

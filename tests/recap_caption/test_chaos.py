@@ -12,18 +12,17 @@ from pathlib import Path
 import pytest
 from asking_engine import AT_ONCE, say
 from endpoints import Endpoint
-from fake_engine import caption_of
-from small_inputs import image, keys_of, rows_of, write_shards
+from small_inputs import rows_of, write_shards
 from support import ROOT
+from trouble import ABSENT, BAD, EACH, SHARDS, Trouble, check_rows, count
 
 from recap_caption.run.generation import FIRST, left
 from recap_caption.run.lease import Leases
 from recap_caption.run.record import read_run
 
 HERE = Path(__file__).parent
-SHARDS, EACH, KILLS, WORKERS = 8, 60, 8, 2
-SLOW, LONGEST = 0.1, 150.0  # seconds an answer takes; seconds that all may take
-PROMPT = "Please generate a detailed caption of this image. Please be as descriptive as possible."
+KILLS, WORKERS = 8, 2
+LONGEST = 150.0  # seconds that all may take
 
 
 def command(*words):
@@ -56,21 +55,6 @@ def finish(*words):
     return subprocess.run(command(*words), capture_output=True, text=True, env=environment(), timeout=60)
 
 
-class Trouble:
-    """Fails nearly a third of the requests by chance, and all of them while it is away."""
-
-    def __init__(self):
-        self.draw, self.back = random.Random(0), 0.0
-
-    def go_away(self, seconds):
-        self.back = time.monotonic() + seconds
-
-    def __call__(self, number, body):
-        if time.monotonic() < self.back:
-            return "reset"
-        return self.draw.choice([500, 503, 429, "reset", "cut"]) if self.draw.random() < 0.3 else SLOW
-
-
 def is_complete(out):
     return (out / "run.json").is_file() and (out / "manifest.parquet").is_file() and not left(read_run(out), FIRST)
 
@@ -97,7 +81,7 @@ def wreck(folder, out, server, trouble, log):
 
 @pytest.mark.serial
 def test_killed_at_random_each_row_is_there_once(tmp_path):
-    folder, out, log = write_shards(tmp_path / "in", SHARDS, EACH, bad=10, absent=15), tmp_path / "out", tmp_path / "log"
+    folder, out, log = write_shards(tmp_path / "in", SHARDS, EACH, bad=BAD, absent=ABSENT), tmp_path / "out", tmp_path / "log"
     trouble = Trouble()
     with Endpoint(say, faults=trouble) as server:
         assert wreck(folder, out, server, trouble, log) == KILLS, "the run was over too soon"
@@ -116,22 +100,6 @@ def test_killed_at_random_each_row_is_there_once(tmp_path):
         not run.folder.leftovers() and not Leases(run.folder.leases, "x").names() and not list((out / ".work/spool").iterdir())
     )
     damage_is_named(out)
-
-
-def count(rows):
-    return {status: sum(row["status"] == status for row in rows) for status in ("ok", "bad_image", "engine_error", "timeout")}
-
-
-def check_rows(rows):
-    assert [row["key"] for row in rows] == keys_of(SHARDS, EACH)
-    for row in rows:
-        number = int(row["key"][5:])
-        if number % 10 == 1 or number % 15 == 2:
-            assert row["status"] == "bad_image"
-        elif row["status"] == "ok":
-            assert row["re_caption"] == caption_of(image(row["key"]), PROMPT)
-        else:
-            assert row["status"] == "engine_error" and row["error_type"] and row["error"]
 
 
 def retry_until_whole(out):
