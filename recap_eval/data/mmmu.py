@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from recap_eval.data.items import DataId, ImageItem
-from recap_eval.data.parquet import RowGroups, images_in, parquet_files, read_columns
+from recap_eval.data.parquet import RowGroups, images_in, read_columns
 from recap_eval.data.questions import Question, Questions
 from recap_eval.errors import DataError, UserError
 
@@ -88,7 +88,6 @@ def read(root: Path, shown: str = "first") -> Questions:
 
 
 def _read_file(path: Path, subject: str, shown: str, groups: RowGroups) -> list[Question]:
-    (path,) = parquet_files(path)
     rows = list(zip(*read_columns(path, COLUMNS), strict=True))
     columns = [images_in(path, f"image_{number}", _keys(rows, number), groups) for number in range(1, IMAGES + 1)]
     pictures = list(zip(*columns, strict=True))

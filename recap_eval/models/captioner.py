@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from recap_eval.console import progress_bar
 from recap_eval.data.items import ImageItem
@@ -12,10 +12,6 @@ from recap_eval.errors import DataError
 from recap_eval.models.base import ModelId
 from recap_eval.models.pixels import decode_image
 
-if TYPE_CHECKING:
-    pass
-
-Part = "str | Image"  # of a prompt: words, or a decoded image
 STOP, LENGTH = "stop", "length"  # why an answer ended: by itself, or at the most tokens allowed
 
 

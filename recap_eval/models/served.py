@@ -21,6 +21,8 @@ from recap_eval.models.captioner import Ask, Keep, Missed, Said
 
 GIVE_UP = 8  # questions that fail for good before any is answered, unless those are to be left out
 
+OPTIONS = {"--base-url": "--model-url", "--api-key-env": "--model-key-env", "--judge-model": "--model"}  # the judge's, and ours
+
 
 @dataclass(frozen=True)
 class Serving:
@@ -61,9 +63,12 @@ class ServedCaptioner:
             DataError: There is no key, an image is unreadable, or answers cannot be kept.
             KeyboardInterrupt: Ctrl-C; what was answered is kept.
         """
-        demand_key(self._serving.address)
-        with progress_bar(len(asks), "  answering", "answers", disable=not progress) as bar:
-            return asyncio.run(self._answer(asks, keep, skip_bad, bar))
+        try:
+            demand_key(self._serving.address)
+            with progress_bar(len(asks), "  answering", "answers", disable=not progress) as bar:
+                return asyncio.run(self._answer(asks, keep, skip_bad, bar))
+        except DataError as error:  # of a client that calls its server as the judge's
+            raise type(error)(error.what, _own_options(error.hint)) from error
 
     async def _answer(self, asks: Sequence[Ask], keep: Keep, skip_bad: bool, bar: Any) -> Missed:
         def tell(line: str) -> None:
@@ -81,6 +86,12 @@ class ServedCaptioner:
         content = [_content(part) for part in ask.parts]
         body: dict[str, Any] = {"model": self._name, "messages": [{"role": "user", "content": content}], "temperature": 0}
         return body | {LIMIT_NAMES[self._serving.address.provider]: ask.most}
+
+
+def _own_options(hint: str) -> str:
+    for judges, ours in OPTIONS.items():
+        hint = hint.replace(judges, ours)
+    return hint
 
 
 class _One:
@@ -105,7 +116,8 @@ class _One:
             self._fail(ask, failure)
             return
         text = (reply.text if reply.refusal is None else reply.refusal).encode("utf-8", "replace").decode()
-        self._keep([(ask, Said(text, reply.finish_reason, reply.tokens_in, reply.tokens_out))])
+        said = Said(text, reply.finish_reason, reply.tokens_in, reply.tokens_out)
+        await asyncio.to_thread(self._keep, [(ask, said)])
         self._answered += 1
         self._bar.update(1)
 

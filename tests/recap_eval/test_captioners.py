@@ -3,6 +3,10 @@
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
 
 import pytest
 from answerers import Answerer, bench, measure, value
@@ -183,6 +187,9 @@ def test_servers_are_sent_images_in_their_places_and_answers_are_kept_as_they_co
     body = next(one for one in server.bodies if len(one["messages"][0]["content"]) == 3)
     assert [part["type"] for part in body["messages"][0]["content"]] == ["text", "image_url", "text"]
     assert body["temperature"] == 0 and body["max_tokens"] == 9 and body["model"] == "m"
+    with Endpoint(key="another") as server, pytest.raises(EndpointDown) as told:
+        answers_of(ServedCaptioner("m", serving(server)), [ask(0, "a")])
+    assert "--model-key-env" in told.value.hint and KEY not in str(told.value.what)
     assert captioner.id.revision == "compatible:m" and KEY not in str(captioner.id)
     assert ServedCaptioner("m", Serving(serving(server).address, revision="step 3")).id.revision == "compatible:step 3"
 
@@ -221,6 +228,36 @@ def test_a_run_that_was_killed_goes_on_where_it_was(world, tmp_path):
     again = Answerer(lambda key: "yes")
     assert value(measure(again, "scenes-qa", world, tmp_path, force=True), "presence") == value(result, "presence")
     assert measure(again, "scenes-qa", world, tmp_path).record["run"]["answered_now"] == 0 and not again.asked
+
+
+SLOW = """
+import time
+class Mine:
+    revision = "1"
+    def generate(self, images, texts, max_new_tokens):
+        with open({log!r}, "a") as log:
+            log.writelines(f"{{own[0].tobytes().hex()}} {{text!r}}\\n" for own, text in zip(images, texts))
+        time.sleep(0.05)
+        return ["no"] * len(texts)
+"""
+
+
+@pytest.mark.serial
+def test_a_process_that_was_killed_asks_again_at_most_the_batch_under_way(world, tmp_path):
+    log, path = tmp_path / "log", tmp_path / "mine.py"
+    path.write_text(SLOW.format(log=str(log)))
+    words = ["captioner", "--model", f"{path}:Mine", "--tasks", "scenes-qa", "--data", world, "--out", tmp_path / "lb"]
+    words += ["--no-report", "--answers", tmp_path / "a.sqlite", "--batch-size", "4"]
+    running = subprocess.Popen([sys.executable, "-m", "recap_eval.cli", *map(str, words)], stderr=subprocess.DEVNULL)
+    while not log.exists() or len(log.read_text().splitlines()) < 24:
+        assert running.poll() is None
+        time.sleep(0.01)
+    running.kill()
+    running.wait()
+    done = recap("recap-eval", *words)
+    assert done.returncode == 0, done.stderr
+    counts = Counter(log.read_text().splitlines())
+    assert len(counts) == 192 and set(counts.values()) <= {1, 2} and sum(n == 2 for n in counts.values()) <= 4
 
 
 def test_other_models_prompts_and_limits_are_other_questions(world, tmp_path):
