@@ -93,7 +93,7 @@ def open_source(asked: Conversion) -> Source:
     within = any(one.startswith(TOWER) and not is_dropped(one) for one in own.tensors)
     vision, tower = _find_tower(original, asked.vision_tower, within)
     tower = None if within else tower
-    weights = Weights(own, tower and Checkpoint(tower))
+    weights = Weights(own, None if tower is None else Checkpoint(tower))
     weights.check(name, original.text, vision)
     tokenizer = asked.tokenizer or (str(folder) if has_tokenizer(folder) else LLAMA_3)
     return Source(name, folder, original, vision, weights, tokenizer, tower)
