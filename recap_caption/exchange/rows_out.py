@@ -41,12 +41,8 @@ class RowWriter:
         rows = [_row(item, told, self._made) for item, told in pairs if told.outcome == PAIRED]
         mark(rows, self._lexicon)
         found_by = Counter(told.how for _, told in pairs if told.outcome == PAIRED)
-        counts: Counts = {
-            "outcomes": dict(Counter(told.outcome for _, told in pairs)),
-            "found_by": dict(found_by),
-            "unread": [],
-            "torn": torn,
-        }
+        outcomes = Counter(told.outcome for _, told in pairs)
+        counts: Counts = {"outcomes": dict(outcomes), "found_by": dict(found_by), "unread": [], "torn": torn}
         payload = pack(rows, {"question": question, "exchange": counts})
         with replacing(root / f"{name}.parquet") as part:
             part.write_bytes(payload)
