@@ -84,12 +84,19 @@ def _check_layout(folder: Path) -> None:
 
 
 def revision_of_folder(folder: Path) -> str:
-    """Return a digest of the files that decide what a model says; each file is read once, and then known by size and time."""
+    """Return a digest of the files that decide what a model says; each file is read once, and then known by size and time.
+
+    Raises:
+        DataError: One cannot be read.
+    """
     from recap_eval.data.digests import MEMORY, Digests
     from recap_eval.data.root import default_cache
 
     files = sorted(path for path in folder.iterdir() if path.suffix in IDENTIFYING and path.name != RECORD)
-    digests = Digests(default_cache() / MEMORY).of_files(files)
+    try:
+        digests = Digests(default_cache() / MEMORY).of_files(files)
+    except OSError as error:
+        raise DataError(f"Cannot read {error.filename}: {error.strerror}.", HINT) from error
     return digest_json({path.name: digest for path, digest in zip(files, digests, strict=True)})
 
 
