@@ -267,7 +267,7 @@ def cut(folder):
 
 
 def original(folder):
-    edited(folder, "config.json", model_type="llava_llama")
+    edited(folder, "config.json", model_type="llava_mistral")
 
 
 def another_kind(folder):
