@@ -232,7 +232,7 @@ def test_identity_follows_what_decides_captions(folder, copied, eight):
     assert engine(copied, batch_size=3).identity == eight.identity
     assert eight.model_id.startswith("tiny@") and json.dumps(eight.identity) and json.dumps(eight.about)
     before = revision_of_folder(copied)
-    (copied / "README.md").write_text("x"), (copied / "artifact.json").write_text("{}")
+    (copied / "README.md").write_text("x")
     assert revision_of_folder(copied) == before
     weights = copied / "model.safetensors"
     payload = bytearray(weights.read_bytes())
