@@ -41,7 +41,7 @@ class FileCounter:
             DataError: See `read_rows`.
         """
         surveys, wanted = self._question.surveys(), Wanted(self._question.columns, self._question.key)
-        for rows in _at_most(read_rows(path, wanted), limit):
+        for rows in at_most(read_rows(path, wanted), limit):
             for column, part in self._parts(rows):
                 surveys[column].add(part)
             seen(len(rows))
@@ -56,7 +56,8 @@ class FileCounter:
             yield column, take_part(rows, hashes, column, original, own and column != KEPT_ON_FAILURE, self._lexicon)
 
 
-def _at_most(batches: Iterator[Rows], limit: int | None) -> Iterator[Rows]:
+def at_most(batches: Iterator[Rows], limit: int | None) -> Iterator[Rows]:
+    """Yield batches up to so many rows, the last one cut; all without a limit."""
     left = limit
     for rows in batches:
         if left is None:
