@@ -33,8 +33,9 @@ def on_cluster(ray: Any, parts: Sequence[P], job: Job[P, R], tell: Callable[[str
         tell: Says what the user should know.
 
     Raises:
-        UserError: What a part raised; the cluster has no machine that is large enough; a machine runs other code.
-        DataError: What a part raised; a part was begun `TRIES` times and its actor died every time, the others are done.
+        UserError: What a part raised; or the cluster has no machine that is large enough.
+        DataError: A machine runs other code; or a part was begun `TRIES` times and its actor died every time, and the others
+            are done.
     """
     crew = Crew(ray, parts, job, tell)
     ray.cloudpickle.register_pickle_by_value(worker)

@@ -165,6 +165,32 @@ def test_workers_that_die_before_they_begin_end_the_run():
     assert "logs" in caught.value.hint and ray.living == []
 
 
+def test_once_it_is_to_end_nothing_is_begun_and_what_is_under_way_comes():
+    ray, found = FakeRay(FOUR), []
+    for part, _ in on_cluster(ray, range(50), Job(maker, watch=lambda: len(found) >= 5)):
+        found.append(part)
+    assert 5 <= len(found) <= 5 + 4 and len(set(found)) == len(found) and ray.living == []
+    assert run(FakeRay(FOUR), range(9), watch=lambda: True) == []
+
+
+def test_deaths_count_anew_where_work_goes_on():
+    deaths, done = Counter(), Counter()
+
+    def dies(method, argument):
+        deaths[method] += method == "do"
+        return method == "do" and deaths["do"] <= 3 * TRIES
+
+    def progress():
+        done["looks"] += 1
+        return done["looks"] // 3  # something is done between every third death and the next
+
+    assert run(FakeRay(FOUR[:1]), [7], progress=progress) == [(7, 49)]
+    assert run(FakeRay(FOUR[:1], dies), [7], progress=progress) == [(7, 49)] and deaths["do"] == 3 * TRIES + 1
+    deaths.clear()
+    with pytest.raises(DataError, match=f"7: {TRIES} processes died at it"):
+        run(FakeRay(FOUR[:1], dies), [7])
+
+
 def test_whoever_stops_reading_ends_the_actors():
     ray = FakeRay(FOUR)
     results = on_cluster(ray, range(9), Job(maker), print)
