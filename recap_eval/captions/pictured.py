@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from recap_eval.captions.count import at_most
 from recap_eval.captions.files import KEPT_ON_FAILURE, Wanted, count_rows, read_rows
 from recap_eval.captions.image_index import ImageIndex
 from recap_eval.captions.options import JOINS
 from recap_eval.captions.part import Rows
 from recap_eval.captions.sample import STREAM
-from recap_eval.captions.scan import Question, at_most
+from recap_eval.captions.scan import Question
 from recap_eval.console import progress_bar
 from recap_eval.data.digests import Digests, fingerprint
 from recap_eval.data.items import ImageItem

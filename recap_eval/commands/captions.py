@@ -34,6 +34,7 @@ def evaluate_captions(args: argparse.Namespace) -> int:
     """
     from recap_eval.caption_scoring import Set, measure_captions
     from recap_eval.captions.files import find_files
+    from recap_eval.captions.on_cluster import count_on_cluster
     from recap_eval.captions.scan import Scan, first_samples
     from recap_eval.commands.captions_looking import fill_part, find_lookers, look
     from recap_eval.parallel import Team
@@ -49,8 +50,10 @@ def evaluate_captions(args: argparse.Namespace) -> int:
     name = args.name or _name(args.captions)
     note(f"{name}: {len(files):,} files; {_told(question)}")
     _show(first_samples(files[0], question))
-    start = time.perf_counter()
-    surveys = Scan(files, question, options.cache).run(team.shard)
+    start, scan = time.perf_counter(), Scan(files, question, options.cache)
+    if args.ray is not None:
+        count_on_cluster(scan, args.ray, args.ray_workers)
+    surveys = scan.run(team.shard)
     seconds = time.perf_counter() - start
     note(f"{name}: {surveys[question.column].content.rows:,} rows in {seconds:.1f} s")
     pictures = look(args, lookers, files, question, options) if lookers else None
@@ -69,9 +72,13 @@ def _options(args: argparse.Namespace, team: Team) -> Options:
     from recap_eval.runner import Options
 
     cache = None if args.no_cache else args.cache or default_cache()
-    if team.shard is not None and (cache is None or args.limit is not None):
+    in_parts = team.shard is not None or args.ray is not None
+    if team.shard is not None and args.ray is not None:
+        raise UserError("--shard and --ray both divide the files.", "Leave one out.")
+    if in_parts and (cache is None or args.limit is not None):
         raise UserError(
-            "A part of a run goes neither with --no-cache nor with --limit.", "Parts meet in the cache: leave one out."
+            "A run in parts goes neither with --no-cache nor with --limit.",
+            "Parts meet in the cache: leave that out, or --shard and --ray.",
         )
     return Options(
         args.out, Path(), args.batch_size, None, args.skip_bad, args.force, True, cache, int(args.cache_limit * 1e9)

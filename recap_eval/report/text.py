@@ -19,6 +19,8 @@ from recap_eval.report.cells import (
     published_label,
 )  # fmt: skip
 from recap_eval.report.forms import is_percent, times
+from recap_eval.report.opening import opening
+from recap_eval.report.printed import derived
 from recap_eval.report.support import support
 from recap_eval.tasks.generation import TABLE
 
@@ -77,7 +79,7 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
         links: Relative link by path of a result record.
     """
     board = table.board
-    parts = [f"# {board.title}", board.note]
+    parts = [f"# {board.title}", board.note, "\n".join(f"> {line}  " for line in opening(table)).rstrip()]
     for sweep in table.sweeps:
         rows = sweep.rows
         parts += [f"## {sweep.title}", "\n".join(f"- {line}" for line in support(table, sweep))]
@@ -92,7 +94,11 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
         parts.append(legend_items(board))
     for printed in table.published:
         told = f"[{printed.title}]({printed.url}), {printed.place}. {not_ranked(board)}"
-        parts += [f"## {published_title(printed)}", told, "\n".join(f"- {note}" for note in printed.notes)]
+        parts += [
+            f"## {published_title(printed)}",
+            told,
+            "\n".join(f"- {note}" for note in [*printed.notes, *derived(table, printed)]),
+        ]
         parts.append(pipe(published_grid(table, printed, around="_")))
     if table.left_out:
         parts += ["## Left out: not comparable", "\n".join(f"- {line}" for line in table.left_out)]
@@ -222,7 +228,7 @@ def terminal(table: Table) -> str:
         parts += [NOT_MEASURED, f"Measure a model: {measure_command(table.board)}"]
     for group in table.published:
         parts += [f"published, not measured here: {group.title} {group.place}, {group.url}"]
-        parts += [aligned(published_grid(table, group)), *[f"  {note}" for note in group.notes]]
+        parts += [aligned(published_grid(table, group)), *[f"  {note}" for note in [*group.notes, *derived(table, group)]]]
     if table.left_out:
         parts += ["left out, not comparable:", *[f"  {line}" for line in table.left_out]]
     return "\n".join(part for part in parts if part)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from recap_eval.data.images import naming, open_image
 from recap_eval.data.items import ImageItem
-from recap_eval.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,6 +55,26 @@ class BytesImage(ImageItem):
         return self.payload
 
 
+@dataclass(frozen=True)
+class NoImage(ImageItem):
+    """What stands where a question shows no image.
+
+    Args:
+        key: Its key.
+    """
+
+    key: str
+
+    @property
+    def where(self) -> str:  # type: ignore[override]
+        """Its key, for messages."""
+        return self.key
+
+    def read_image(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+
 def picture_of(item: ImageItem) -> Picture:
     """Return an image ready to be sent; it is decoded once, so that nobody pays for one that is broken.
 
@@ -77,13 +97,8 @@ def size_of(item: ImageItem) -> tuple[int, int]:
 
 
 def _opened(item: ImageItem, payload: bytes, use: Callable[[Image], T]) -> T:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(payload)) as image:
-            return use(image)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{item.where} is not a readable image.", "Restore it, or leave it out: --skip-bad") from error
+    with naming(item.where), open_image(payload) as image:
+        return use(image)
 
 
 def _ready(item: ImageItem, payload: bytes, image: Image) -> Picture:
