@@ -92,6 +92,8 @@ def views_of(files, place, on="sha256", size=1000, question=PAIR) -> Views:
 
 def made_views(cards, **columns) -> Views:
     """Return views of images that are at hand already."""
-    names = [f"k{number}" for number in range(len(cards))]
-    texts = list(zip(*columns.values(), strict=True))
-    return Views(tuple(columns), names, list(cards), Digests().of(cards), [""] * len(cards), texts, "key", Tally(len(cards)))
+    names, nothing = [f"k{number}" for number in range(len(cards))], [""] * len(cards)
+    texts, numbers = list(zip(*columns.values(), strict=True)), list(range(len(cards)))
+    return Views(
+        tuple(columns), names, list(cards), Digests().of(cards), nothing, texts, numbers, "key", Tally(len(cards))
+    )  # fmt: skip

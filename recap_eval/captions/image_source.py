@@ -175,7 +175,9 @@ class Tables:
         path, column = self._paths[file], next((name for name in KEYS if name in self._names[file]), None)
         rows = range(self._starts[file][-1])
         names = [f"{path.name}:{row}" for row in rows] if column is None else read_columns(path, [column])[0]
-        yield from (str(name) if there else "" for name, there in zip(names, self._there(file), strict=True))
+        yield from (
+            str(name) if there and name is not None else "" for name, there in zip(names, self._there(file), strict=True)
+        )
 
     def digests(self) -> Iterator[str]:
         """Yield all digests: as stated where the column is there, else of the bytes."""
