@@ -1,7 +1,7 @@
 """Images a second of `recap-eval captions --metrics clip` against the bare forward passes of the same model on the same pairs.
 
-    python -m benchmarks.captions_seen                 ViT-B-32, 256 photographs in a shard; needs the machine alone
-    python -m benchmarks.captions_seen --images 64 --rounds 3
+    python -m benchmarks.captions_seen                 ViT-B-32, 128 photographs in a shard; needs the machine alone
+    python -m benchmarks.captions_seen --images 64 --rounds 5
 
 The family reads shards, joins, draws, digests, decodes, tokenizes, embeds and compares, with nothing in the cache. The bare
 forward takes pixels and tokens that are ready, 64 at a time, texts at full length; "without padding" takes texts as the family
@@ -99,8 +99,8 @@ def sorted_batches(tokens: torch.Tensor) -> list[torch.Tensor]:
 def main() -> None:
     """Time both and print images a second."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=positive, default=256)
-    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--images", type=positive, default=128)
+    parser.add_argument("--rounds", type=positive, default=3)
     args = parser.parse_args()
     keep_freed_memory()
     torch.manual_seed(0)
