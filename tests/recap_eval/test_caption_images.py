@@ -101,9 +101,7 @@ def test_a_sample_in_the_order_of_hashes_is_read_in_the_order_of_files(tmp_path,
     """A row group is decoded as a whole: read in another order, each image would cost one."""
     numbers, made = list(range(400)), []
     place = PLACES["parquet"](tmp_path / "images", numbers)
-    held = (
-        24 * 4 * (len(card(0)) + 16)
-    )  # some twenty of a hundred groups of four: threads are in as many at once
+    held = 24 * 4 * (len(card(0)) + 16)  # some twenty of a hundred groups of four: threads are in as many at once
 
     def groups():
         made.append(RowGroups(held))
