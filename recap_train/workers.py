@@ -64,7 +64,7 @@ class Part:
             DataError: None of its samples can be read, and nobody else has any.
         """
         made = feed.batch(*self.of(start, size))
-        if self.world == 1 and not len(made.pixels):
+        if self.world == 1 and not len(made.keys):
             raise DataError(f"No image of samples {start}-{start + size} can be read.", "Check the shards.")
         return made
 
