@@ -17,7 +17,7 @@ from recap_eval.files import read_json, write_json
 from recap_eval.provenance import run_record
 from recap_train import checkpoint
 from recap_train.captions import Captions
-from recap_train.evals import InTraining
+from recap_train.evals import ClipSubject, InTraining
 from recap_train.ledger import Ledger
 from recap_train.loop import Loop, Progress
 from recap_train.parallel import World, joined, spread
@@ -105,7 +105,7 @@ def train_with(run: Run, world: World) -> tuple[Artifact, bool]:
     loop.name_of = partial(names_of, opened.data)
     describe = partial(_made, run, loop, opened.data, started)
     if run.evals is not None:
-        loop.hooks = (InTraining(run.evals, run.out, run.name, files, loop, describe),)
+        loop.hooks = (InTraining(run.evals, run.out, run.name, ClipSubject(run.out, files), loop, describe),)
     with plain_attention() if world.device == "cpu" else contextlib.nullcontext(), worker_errors():
         progress = loop.run()
     return _finish(run, loop, files, progress, describe(loop.seen, progress.ledger)), False

@@ -57,7 +57,7 @@ class Part:
         """Return the first and last position, exclusive, of this process in the batch of `size` from `start`."""
         return start + size * self.rank // self.world, start + size * (self.rank + 1) // self.world
 
-    def batch(self, feed: Batches, start: int, size: int) -> Batch:
+    def batch(self, feed: Batches, start: int, size: int) -> Any:
         """Make this process's part of the batch of `size` from `start`; it may be empty where others have theirs.
 
         Raises:

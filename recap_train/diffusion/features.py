@@ -1,7 +1,7 @@
 """A precomputed set (`recap-train precompute`), and the feed that trains from it: neither images nor texts are encoded again.
 
-Order, coins, noise and times are those of the shards that it was made of, and both ways round to half precision; so a run may be
-begun one way and go on the other.
+Order, coins, noise and times are those of the shards that it was made of, and both ways round to half precision; so a run may
+be begun one way and go on the other.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class Features:
         """Return what was left out when it was made."""
         return dict(self.manifest["ledger"])
 
-    def feed(self, run: Run, plan: Plan, tokenizer: Any) -> FeatureFeed:
+    def feed(self, run: Run, plan: Plan, tokenizer: Any) -> Batches:
         """Return what makes the run's batches.
 
         Raises:
@@ -252,7 +252,7 @@ class FeatureFeed:
         """Return the same: what is mapped is shared."""
         return self
 
-    def batch(self, start: int, stop: int) -> Encoded:  # type: ignore[override]
+    def batch(self, start: int, stop: int) -> Encoded:
         """Make the batch of positions [start, stop)."""
         import torch
 
@@ -263,8 +263,8 @@ class FeatureFeed:
         moments = np.stack([self._moments(*place) for place in zip(part, visit.index - first, strict=True)])
         states = [self._states(*wanted) for wanted in zip(part, visit.index, shown, strict=True)]
         padded, present = padded_states(states)
-        tensors = (torch.from_numpy(array) for array in (moments, padded, present))
-        return Encoded(*tensors, visit.keys, visit.epoch, ledger)
+        encoded = [torch.from_numpy(array) for array in (moments, padded, present)]
+        return Encoded(encoded[0], encoded[1], encoded[2], visit.keys, visit.epoch, ledger)
 
     def _marked(self, index: int) -> Captions:
         filled = tuple((self._places[index, :, 1] > 0).tolist())
@@ -277,7 +277,8 @@ class FeatureFeed:
         return str(self.features.manifest["parts"][number]["name"])
 
     def _moments(self, part: int, row: int) -> np.ndarray:
-        return self.features.array(f"{self._part(part)}{MOMENTS}")[row]  # type: ignore[no-any-return]
+        found: np.ndarray = self.features.array(f"{self._part(part)}{MOMENTS}")[row]
+        return found
 
     def _states(self, part: int, index: int, mark: str) -> np.ndarray:
         """Return (L, D) the states of the caption that a mark names, those of the empty text for none."""

@@ -44,7 +44,7 @@ def write_pipeline(folder: Path, recipe: ImageRecipe, state: State, encoders: En
     """
     from diffusers import DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
 
-    network = PixArtTransformer2DModel(**transformer_config(recipe, encoders.text.width))
+    network: Any = PixArtTransformer2DModel(**transformer_config(recipe, encoders.text.width))
     network.load_state_dict({name.removeprefix("model."): weight for name, weight in state.items()})
     scheduler = DPMSolverMultistepScheduler(**process_named(recipe.model_cfg["objective"]).scheduler())
     parts = (encoders.text.tokenizer, encoders.text.model, encoders.autoencoder.vae, network.eval(), scheduler)

@@ -82,7 +82,7 @@ def precompute(what: Encoding) -> tuple[dict[str, Any], bool]:
         DataError: A shard or an image is unreadable.
     """
     data, out = read_training_data(what.run), what.run.out
-    asked = {"fingerprint": fingerprint_with(data.fingerprint, what.encoders), "roles": _roles(what.run)}
+    asked: dict[str, Any] = {"fingerprint": fingerprint_with(data.fingerprint, what.encoders), "roles": _roles(what.run)}
     asked |= {"image_size": what.run.recipe.image_size, "skip_bad": what.run.skip_bad}
     if _claim(out, asked):
         return open_manifest(out), True
@@ -97,7 +97,8 @@ def precompute(what: Encoding) -> tuple[dict[str, Any], bool]:
     manifest = asked | {
         "schema_version": SCHEMA_VERSION, "kind": KIND, "source": data.source, "slots": caption_slots(what.run.roles),
         "autoencoder": what.encoders.autoencoder.digest, "text_encoder": what.encoders.text.digest,
-        "n": sum(part["n"] for part in parts), "parts": parts, "ledger": data.ledger() | {"failed": sum(p["bad"] for p in parts)},
+        "n": sum(part["n"] for part in parts), "parts": parts,
+        "ledger": data.ledger() | {"failed": sum(part["bad"] for part in parts)},
         "files": {name: {"bytes": (out / name).stat().st_size, "sha256": digest_file(out / name)} for name in files},
         "seconds": round(time.perf_counter() - begun, 2),
     }  # fmt: skip

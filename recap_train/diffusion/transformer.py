@@ -43,7 +43,7 @@ def build(recipe: ImageRecipe, text_width: int, seed: int) -> Any:
     from diffusers import PixArtTransformer2DModel
 
     torch.manual_seed(seed)
-    network = PixArtTransformer2DModel(**transformer_config(recipe, text_width))
+    network: Any = PixArtTransformer2DModel(**transformer_config(recipe, text_width))
     begin(network)
     return network
 
