@@ -27,6 +27,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {  # name: diffusers' class,
     "flow-heun": ("FlowMatchHeunDiscreteScheduler", {}),
 }
 FLOWS = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
+VELOCITY = ("dpm++", "dpm++-sde", "unipc", "deis")  # that also sample where a solver's own configuration says "flow_prediction"
 
 
 def make_scheduler(folder: Path, own: str, name: str | None) -> Any:
@@ -54,6 +55,8 @@ def make_scheduler(folder: Path, own: str, name: str | None) -> Any:
         return scheduler
     if name not in SCHEDULERS:
         raise unknown_name("scheduler", name, SCHEDULERS, ", ".join(SCHEDULERS))
+    if scheduler.config.get("prediction_type") == "flow_prediction" and name not in VELOCITY:
+        raise UserError(f"Scheduler {name} does not sample from a flow.", f"These do: {', '.join(VELOCITY)}.")
     wanted, settings = SCHEDULERS[name]
     fits = {own, *(kind.__name__ for kind in scheduler.compatibles), *(FLOWS if own in FLOWS else ())}
     if wanted not in fits:

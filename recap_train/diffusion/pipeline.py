@@ -58,15 +58,13 @@ def write_pipeline(folder: Path, recipe: ImageRecipe, state: State, encoders: En
 
 
 def _quietly(pipeline: Any, folder: Path) -> None:
-    """Save a pipeline without the library's bars and remarks."""
-    from diffusers.utils import logging
+    """Save a pipeline without the libraries' bars."""
+    from diffusers.utils import logging as diffusers
+    from transformers.utils import logging as transformers
 
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        pipeline.save_pretrained(folder, safe_serialization=True)
-    finally:
-        logging.set_verbosity(before)
+    for library in (diffusers, transformers):
+        library.disable_progress_bar()
+    pipeline.save_pretrained(folder, safe_serialization=True)
 
 
 def files_of(folder: Path) -> list[str]:
