@@ -12,9 +12,11 @@ from typing import Any
 
 from recap_eval.artifact import Artifact
 from recap_eval.errors import UserError
+from recap_eval.files import read_json
 from recap_eval.memory import keep_freed_memory
 from recap_train.diffusion import precompute, run, vae
 from recap_train.diffusion.evals import SuiteEvals, suite_words
+from recap_train.diffusion.features import MANIFEST, is_features
 from recap_train.diffusion.recipe import AUTOENCODERS, TRANSFORMERS, ImageRecipe, load_image_recipe, with_objective
 from recap_train.mixing import Mix
 from recap_train.parallel import alone_environment, choose_device, is_main
@@ -133,13 +135,19 @@ def _suite(args: argparse.Namespace) -> list[str]:
         UserError: The suite needs a model that scores, and none is named.
     """
     scenes = args.eval_data or scenes_of(args.data)
-    suite = args.eval_suite or ("scenes" if scenes is not None or args.scorer else "paper")
+    of_scenes = scenes is not None or args.scorer or _encoded_scenes(args.data)
+    suite = args.eval_suite or ("scenes" if of_scenes else "paper")
     if suite == "scenes" and args.scorer is None and not (args.no_eval and args.eval_every is None):
         raise UserError(
             "The suite scenes measures with a CLIP that knows scenes, and none is named.",
             "Name one: --scorer runs/clip; or --no-eval",
         )
     return suite_words(suite, args.scorer, scenes)
+
+
+def _encoded_scenes(data: Path | str) -> bool:
+    """Tell whether a precomputed set was made of scenes."""
+    return isinstance(data, Path) and is_features(data) and bool(read_json(data / MANIFEST)["scenes"])
 
 
 def _evaluate(args: argparse.Namespace, suite: list[str]) -> int:

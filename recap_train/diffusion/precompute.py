@@ -39,6 +39,7 @@ from recap_train.diffusion.features import (
 from recap_train.diffusion.vae import no_tokens
 from recap_train.ledger import Ledger
 from recap_train.plan import Plan
+from recap_train.requests import scenes_of
 from recap_train.training_data import TrainingData, read_training_data
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def precompute(what: Encoding) -> tuple[dict[str, Any], bool]:
         files += [f"{part['name']}{ending}" for ending in (MOMENTS, STATES, ROWS)]
     ledger.check(what.run.loading.max_bad)
     manifest = asked | {
-        "schema_version": SCHEMA_VERSION, "kind": KIND, "source": data.source, "slots": caption_slots(what.run.roles),
+        "schema_version": SCHEMA_VERSION, "kind": KIND, "scenes": scenes_of(what.run.data) is not None, "source": data.source,
+        "slots": caption_slots(what.run.roles),
         "autoencoder": what.encoders.autoencoder.digest, "text_encoder": what.encoders.text.digest,
         "n": sum(part["n"] for part in parts), "parts": parts,
         "ledger": data.ledger() | {"failed": sum(part["bad"] for part in parts)},
