@@ -180,9 +180,8 @@ def run_precompute(args: argparse.Namespace) -> int:
 
 def run_list(args: argparse.Namespace) -> int:
     """List the recipes."""
-    from recap_train.listing import describe_recipes, render_recipes
-
     from recap_train.diffusion.listing import describe_networks, render_networks
+    from recap_train.listing import describe_recipes, render_recipes
 
     rows, networks = describe_recipes(), describe_networks()
     both = f"{render_recipes(rows)}\n\n{render_networks(networks)}"

@@ -18,7 +18,6 @@ from recap_train.diffusion import precompute, run, vae
 from recap_train.diffusion.evals import SuiteEvals, suite_words
 from recap_train.diffusion.features import MANIFEST, is_features
 from recap_train.diffusion.recipe import AUTOENCODERS, TRANSFORMERS, ImageRecipe, load_image_recipe, with_objective
-from recap_train.mixing import Mix
 from recap_train.parallel import alone_environment, choose_device, is_main
 from recap_train.requests import captions_of, engine_of, loading_of, mix_of, need, precision_of, roles_of, scenes_of
 from recap_train.run import Run
@@ -33,8 +32,8 @@ def train_dit(args: argparse.Namespace) -> int:
         from recap_train.diffusion.dry_run import told
 
         return told(args, recipe)
-    need(args, "data", "out", "autoencoder", "text_encoder", "samples_seen", "p_original" if args.mix == "draw" else "mix")
-    for sentence in changed_constants(recipe):
+    need(args, "data", "out", "autoencoder", "text_encoder", "samples_seen")
+    for sentence in changed_constants(recipe) if is_main() else ():
         print(f"{recipe.name}: {sentence}", file=sys.stderr)
     what = _run(args, recipe, float(recipe.train["caption_dropout"]), recipe.train["ema"])
     parts = run.Parts(args.autoencoder, args.text_encoder)
@@ -50,7 +49,7 @@ def train_vae(args: argparse.Namespace) -> int:
     """Train a small auto-encoder."""
     need(args, "data", "out")
     recipe = load_image_recipe(args.recipe, AUTOENCODERS)
-    what = replace(_run(args, recipe, 0.0, None), name=args.name or f"{recipe.name}-s{args.seed}", mix=_unread(args))
+    what = replace(_run(args, recipe, 0.0, None), name=args.name or f"{recipe.name}-s{args.seed}")
     return _trained(args, lambda: vae.train(what))[0]
 
 
@@ -73,11 +72,6 @@ def encode_data(args: argparse.Namespace) -> int:
     print(f"{args.out}: {manifest['n']:,} samples, {size / 1e6:,.1f} MB, {how}.")
     print(f"Train from it: recap-train dit --data {args.out} --autoencoder … --text-encoder … (the same)")
     return 0
-
-
-def _unread(args: argparse.Namespace) -> Mix:
-    """Return the mix of a run that reads no captions."""
-    return mix_of(args, roles_of(args), 0.0)
 
 
 def _recipe(args: argparse.Namespace) -> ImageRecipe:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 INDEX, TRANSFORMER = "model_index.json", "transformer"
 PARTS = ("scheduler", "text_encoder", "tokenizer", TRANSFORMER, "vae")
 OWN = frozenset({INDEX, *PARTS})
+UNCLIPPED = {"clip_sample": False}  # for schedulers made of this one's configuration: DDPM's default would clip the latents
 
 
 def write_pipeline(folder: Path, recipe: ImageRecipe, state: State, encoders: Encoders) -> list[str]:
@@ -46,7 +47,8 @@ def write_pipeline(folder: Path, recipe: ImageRecipe, state: State, encoders: En
 
     network: Any = PixArtTransformer2DModel(**transformer_config(recipe, encoders.text.width))
     network.load_state_dict({name.removeprefix("model."): weight for name, weight in state.items()})
-    scheduler = DPMSolverMultistepScheduler(**process_named(recipe.model_cfg["objective"]).scheduler())
+    said = process_named(recipe.model_cfg["objective"]).scheduler() | UNCLIPPED
+    scheduler = DPMSolverMultistepScheduler.from_config(said)
     parts = (encoders.text.tokenizer, encoders.text.model, encoders.autoencoder.vae, network.eval(), scheduler)
     try:
         for part in PARTS:

@@ -77,7 +77,10 @@ def test_our_loader_makes_images_of_it(trained, world, tmp_path):
     words = ["--model", trained, "--prompts", "scenes", "--data", world, "--limit", 3, "--steps", 2]
     done = recap("recap-eval", "generate", *words, "--scheduler", "ddpm", "--out", tmp_path / "ddpm", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "ddpm" / "generation.json").read_text())  # 64 tokens are read without being asked for
+    made = json.loads((tmp_path / "ddpm" / "generation.json").read_text())
+    sampling = json.dumps(made)
+    assert '"max_sequence_length": 64' in sampling  # without being asked for
+    assert '"clip_sample": false' in sampling and '"class": "DDPMScheduler"' in sampling  # latents go beyond 1
     done = recap("recap-eval", "generate", *words, "--scheduler", "dpm++", "--out", tmp_path / "dpm")
     assert done.returncode == 0, done.stderr
 
