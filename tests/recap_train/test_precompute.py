@@ -108,10 +108,10 @@ def test_made_in_pieces_it_is_the_same(made, world, encoders, tmp_path, monkeypa
     run = tiny_run(world, tmp_path / "pieces", world)
     real = precompute._make_part
 
-    def stop_at_second(what, data, feed, span, name):
+    def stop_at_second(what, lying, span, name):
         if name != "00000":
             raise KeyboardInterrupt
-        real(what, data, feed, span, name)
+        real(what, lying, span, name)
 
     monkeypatch.setattr(precompute, "_make_part", stop_at_second)
     with pytest.raises(KeyboardInterrupt):
