@@ -22,12 +22,14 @@ from recap_train.parallel import alone_environment, choose_device, is_main
 from recap_train.requests import captions_of, engine_of, loading_of, mix_of, need, precision_of, roles_of, scenes_of
 from recap_train.run import Run
 from recap_train.signals import Stopped
-from recap_train.stages import Changes, changed, changed_constants
+from recap_train.stages import changed_constants
+
+CHANGED = ("batch_size", "lr", "caption_dropout")  # options that stand for constants of the recipe
 
 
 def train_dit(args: argparse.Namespace) -> int:
     """Train a diffusion transformer, and measure it; or tell what that would be."""
-    recipe = changed(_recipe(args), Changes(None, args.batch_size, args.lr))
+    recipe = _recipe(args)
     if args.dry_run:
         from recap_train.diffusion.dry_run import told
 
@@ -75,11 +77,12 @@ def encode_data(args: argparse.Namespace) -> int:
 
 
 def _recipe(args: argparse.Namespace) -> ImageRecipe:
+    """Return the recipe with what the user changes in it; its sources say so. The learning rate follows no other constant."""
     recipe = with_objective(load_image_recipe(args.recipe, TRANSFORMERS), args.objective)
-    if args.caption_dropout is None:
-        return recipe
-    sources = recipe.sources | {"train.caption_dropout": "changed"}
-    return replace(recipe, train=recipe.train | {"caption_dropout": args.caption_dropout}, sources=sources)
+    asked = {name: getattr(args, name) for name in CHANGED}
+    new = {name: value for name, value in asked.items() if value is not None and value != recipe.train[name]}
+    sources = {f"train.{name}": f"changed; the recipe has {recipe.train[name]:g}" for name in new}
+    return replace(recipe, train=recipe.train | new, sources=recipe.sources | sources)
 
 
 def _run(args: argparse.Namespace, recipe: ImageRecipe, dropout: float, ema: float | None) -> Run:

@@ -218,7 +218,9 @@ def test_a_dry_run_tells_constants_and_cost():
     assert done.returncode == 0, done.stderr
     for part in ("train.batch_size", "changed; the recipe has 2048", "train.ema", "0.9999", "DiT", "paper", "GPU hours"):
         assert part in done.stdout, done.stdout
-    facts = json.loads(recap("recap-train", "dit", "--recipe", "dit-b4", "--dry-run", "--json").stdout)
+    facts = json.loads(recap("recap-train", "dit", "--recipe", "dit-b4", "--dry-run", "--json", "--batch-size", 64).stdout)
+    told = {row["name"]: row["value"] for row in facts["constants"]}
+    assert told["train.lr"] == 1e-4 and told["train.batch_size"] == 64  # no rule ties the one to the other
     assert 118e6 < facts["parameters"] < 122e6
 
 
