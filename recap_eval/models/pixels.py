@@ -7,38 +7,17 @@ apart on photographs (docs/protocols.md).
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from recap_eval.data.images import naming, open_image
 from recap_eval.data.items import Box
-from recap_eval.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from PIL.Image import Image
-
-
-@contextmanager
-def naming(where: str) -> Iterator[None]:
-    """Turn what goes wrong while an image is opened or decoded into an error that names it.
-
-    Raises:
-        DataError: It is not a whole image.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        yield
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error  # PIL tells an address in memory
-        raise DataError(
-            f"{where} is not a readable image ({reason}).", "Replace it, or count and leave out bad images: --skip-bad"
-        ) from error
-
 
 JPEG, PLAIN = b"\xff\xd8", ("YCbCr", "Gray")  # colour spaces that PIL and libjpeg-turbo turn into RGB alike
 
@@ -49,14 +28,12 @@ def decode_image(payload: bytes, where: str, box: Box | None = None) -> Image:
     Raises:
         DataError: It is not a whole image; the message names it.
     """
-    from PIL import Image
-
     array = plain_jpeg(payload)
     if array is not None:
         found = _as_image(array)
     else:
         with naming(where):
-            found = as_rgb(Image.open(io.BytesIO(payload)))
+            found = as_rgb(open_image(payload))
     return found if box is None else found.crop(box)
 
 

@@ -1,0 +1,1 @@
+"""What the commands of `recap-caption` do, one file a command. Standard library only at import."""
