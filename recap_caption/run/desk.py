@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from recap_caption.run.disk import check_room
@@ -74,19 +75,20 @@ class Desk:
         return f"{part.name}.g{self.generation.number}"
 
     def _open(self, part: Part, lease: Lease) -> Job:
-        try:
+        with ExitStack() as undo:  # whatever goes wrong, Ctrl-C too: nothing stays held, and the error goes its way
+            undo.callback(lease.release)
             check_same(self.run, part)
             opened = self.run.source.open(part).first(part.take)
+            undo.callback(opened.close)
             rows = len(opened.items) * len(self.run.asking.questions)
             check_room(self.run.folder.root, ROW * rows + SPARE)
             folder = self.run.folder.spool(part.name, self.generation.number)
             kept, base = read_spool(folder), self._base(part, rows)
             if opened.torn is not None:
                 warn(_torn(part, opened))
-            return Job(part, lease, opened, self.run.asking, Spool(folder, lease.token), kept, base, self.generation.again)
-        except BaseException:
-            lease.release()
-            raise
+            job = Job(part, lease, opened, self.run.asking, Spool(folder, lease.token), kept, base, self.generation.again)
+            undo.pop_all()
+            return job
 
     def _base(self, part: Part, rows: int) -> list[Row] | None:
         """Return the rows of the generation before."""
