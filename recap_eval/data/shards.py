@@ -12,7 +12,7 @@ import os
 import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from recap_eval.console import progress_bar
@@ -144,18 +144,28 @@ def walk(path: Path, visit: Callable[[str, str, Member, bytes | None], None]) ->
     try:
         with tarfile.open(path, "r:") as tar:
             for info in tar:
-                suffix = PurePosixPath(info.name).suffix
-                key, place = info.name.removesuffix(suffix), Member(info.offset_data, info.size)
+                key, suffix = os.path.splitext(info.name)  # noqa: PTH122 (a path object costs as much as the member's header)
                 if info.isfile() and suffix.lower() in IMAGE_SUFFIXES:
-                    visit(key, suffix, place, None)
+                    visit(key, suffix, Member(info.offset_data, info.size), None)
                 elif info.isfile() and suffix in TEXT_SUFFIXES:
-                    stream = tar.extractfile(info)
-                    visit(key, suffix, place, stream.read() if stream else b"")
+                    visit(key, suffix, Member(info.offset_data, info.size), _content(tar, info))
             if path.stat().st_size <= tar.offset:  # a whole tar ends in blocks of zeros; one cut between members looks whole
                 return "the mark of its end is missing: it is cut short"
     except (tarfile.TarError, OSError, EOFError) as error:
         return str(error)
     return None
+
+
+def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    """Return a small file of a tar, without the reader that tarfile would make for it."""
+    if tar.fileobj is None or info.issparse():
+        stream = tar.extractfile(info)
+        return stream.read() if stream else b""
+    tar.fileobj.seek(info.offset_data)
+    payload = tar.fileobj.read(info.size)
+    if len(payload) != info.size:
+        raise tarfile.ReadError("unexpected end of data")
+    return payload
 
 
 def read_shard(path: Path, whole: bool = False) -> list[Sample]:
