@@ -469,8 +469,7 @@ def test_progress_and_account(tmp_path, shards):
 
 
 def test_money_is_told_where_prices_are_known(tmp_path, shards):
-    engine = FakeEngine("gpt-4o")
-    engine.about = {"provider": "openai"}
+    engine = FakeEngine("gpt-4o", identity={"provider": "openai"})
     run, _ = caption(tmp_path / "out", shards, engine)
     assert account(run)["cost"]["dollars"] > 0
 
