@@ -27,7 +27,7 @@ class Bar:
         found = self._survey.look()
         unit = "image" if len(run.asking.questions) == 1 else "caption"
         self._bar: Any = progress_bar(
-            max(1, found.rows), run.folder.root.name, unit, initial=found.done, disable=False, unit_scale=True
+            found.rows, run.folder.root.name, unit, initial=found.done, disable=False, unit_scale=True
         )
 
     def show(self) -> None:
@@ -37,7 +37,7 @@ class Bar:
         self._at = time.monotonic()
         found = self._survey.look()
         failed = sum(sum(worker["failures"].values()) for worker in found.workers)
-        self._bar.total = max(1, found.rows)
+        self._bar.total = found.rows
         self._bar.set_postfix_str(
             f"{found.token_rate:,.0f} tokens/s, {found.committed:,}/{found.parts:,} shards, {failed:,} failed, "
             f"{len(found.workers)} workers", refresh=False,
