@@ -119,7 +119,9 @@ def test_killed_at_random_each_row_is_there_once(tmp_path):
         retry_until_whole(out)
     assert {row["status"] for row in rows_of(run)} == {"ok", "bad_image"}
     assert (
-        not run.folder.leftovers() and not Leases(run.folder.leases, "x").names() and not list((out / ".work/spool").iterdir())
+        not list(run.folder.captions.glob(".*"))
+        and not Leases(run.folder.leases, "x").names()
+        and not list((out / ".work/spool").iterdir())
     )
     damage_is_named(out)
 
