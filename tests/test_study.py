@@ -1,7 +1,7 @@
 """The study behind `make demo` and `make board`, on a world of a few images."""
 
 import pytest
-from support import ROOT, assert_two_line_error, recap, recap_apart
+from support import ROOT, recap, recap_apart
 
 SMALL = ("--root", "demo", "--set", "samples=256", "--set", "seed=0", "--set", "p=0,1", "--set", "scenes=--n 96 --n-eval 48")
 
@@ -24,5 +24,13 @@ def test_the_loop_from_scenes_to_report_and_again(tmp_path):
     assert "6 nodes under demo: 3 done, 3 to run" in last.stdout
 
 
-def test_recap_caption_is_honest():
-    assert_two_line_error(recap("recap-caption"), 2, "no command yet")
+@pytest.mark.serial
+def test_caption_sets_are_measured_by_models_of_several_mixes(tmp_path):
+    words = ["study", ROOT / "studies" / "captions.yaml", *SMALL, "--set", "metrics=length,truth,clip"]
+    done = recap_apart("recap-eval", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "demo" / "reports" / "captions.md").read_text()
+    assert "## scenes-test: 48 rows of caption files (drawn scenes, not web data)" in text
+    for model in ("scenes-tiny-p0-s0", "scenes-tiny-p1-s0"):
+        assert f"CLIP two-way share (softmax) by {model}, %" in text
+    assert "judge's rating; human rating" in text.partition("Not run:")[2]

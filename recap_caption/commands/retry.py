@@ -22,6 +22,8 @@ what is captioned. Statuses that can be asked again: {", ".join(ASKABLE)}.
 Nothing is overwritten: 00012.g1.parquet lies beside 00012.parquet and has all its rows, those asked again with their new
 outcome. Readers take the newest."""
 
+INSTEAD = {"workers": ("ray", None), "ray": ("workers", 1)}  # what one option, given again, takes the place of
+
 
 def add(commands: Any) -> None:
     """Add the command."""
@@ -47,5 +49,8 @@ def run(args: argparse.Namespace) -> int:
     add_common(parser)
     add_run(parser)
     again = parser.parse_args(record["command"][1:])
+    for given, (other, nothing) in INSTEAD.items():
+        if given in vars(args):
+            setattr(again, other, nothing)
     vars(again).update(vars(args) | {"input": record["input"]["words"], "output": args.folder})
     return work(again, list(args.words), tuple(word.strip() for word in args.status.split(",") if word.strip()))

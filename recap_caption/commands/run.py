@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recap_caption.options import add_run, wanted_of
 from recap_eval.console import add_command, note
+from recap_eval.errors import UserError
 
 if TYPE_CHECKING:
     from recap_caption.run.generation import Generation
@@ -23,6 +24,7 @@ EXAMPLES = """examples:
       --base-url http://a:8000/v1,http://b:8000/v1 --original-key json:org_caption --prompt conditioned
   recap-caption run --input recap-coco --caption-preset recap-coco-30k --output coco --model M --workers 8
   recap-caption run --input photos --output captions --engine mine:make       a folder of images, an engine of one's own
+  recap-caption run --input shards --output captions --model M --caption-preset datacomp --ray auto      on a Ray cluster
 
 Ctrl-C, SIGTERM, a crash, a lost machine: the same command goes on, and no answer is paid twice. Processes on any machines
 share a run by its folder alone: give the same command there, as an array of a scheduler does. A failure is a row: see
@@ -54,7 +56,10 @@ def work(args: argparse.Namespace, command: list[str], statuses: tuple[str, ...]
     """
     from recap_caption.run.processes import is_child
 
-    caption = _with_processes if args.workers > 1 and not is_child() else _alone
+    if args.ray is not None and args.workers > 1:
+        raise UserError("--workers starts processes here, --ray on a cluster.", "Leave one out; on a cluster: --ray-workers N")
+    many = args.workers > 1 and not is_child()
+    caption = _on_ray if args.ray is not None else _with_processes if many else _alone
     code = caption(args, command, statuses)
     return _end(args, statuses) if code is None and not is_child() else code or 0
 
@@ -70,6 +75,13 @@ def _with_processes(args: argparse.Namespace, command: list[str], statuses: tupl
     if generation is None:
         return 0
     return run_processes(Team(command, args.workers, Folder(args.output), args.engine in ENGINES), generation)
+
+
+def _on_ray(args: argparse.Namespace, command: list[str], statuses: tuple[str, ...]) -> int | None:
+    from recap_caption.run.on_ray import run_on_ray
+
+    generation = _generation(args, statuses)
+    return 0 if generation is None else run_on_ray(args, command, generation, _show_samples)
 
 
 def _generation(args: argparse.Namespace, statuses: tuple[str, ...]) -> Generation | None:

@@ -87,7 +87,7 @@ class Job:
             self._to_ask.popleft()
             number = self.asking.split(place)[0]
             item = self.opened.items[number]
-            asked = self.asking.request(place, next(numbers), item, self._reader(number, item))
+            asked = self.asking.request(place, item, self._reader(number, item), next(numbers))
             if isinstance(asked, Fault):
                 self.answers[place] = fault_answer(asked)
                 self._waiting.discard(place)
