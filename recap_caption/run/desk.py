@@ -20,7 +20,7 @@ from recap_eval.errors import DataError
 from recap_eval.hashrand import text_key
 
 ROW, SPARE = 6 << 10, 32 << 20  # bytes that a row may need in spool and output together; bytes beside them
-LOOK = 1.0  # seconds between looks at what others have in hands
+LOOK = 5.0  # seconds between looks at what workers of other machines have in hands
 
 
 @dataclass

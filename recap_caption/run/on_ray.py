@@ -21,6 +21,7 @@ from typing import Any
 from recap_caption.engine_options import engine_of
 from recap_caption.options import wanted_of
 from recap_caption.run.bar import Bar
+from recap_caption.run.calling import caption_shards
 from recap_caption.run.folder import Folder
 from recap_caption.run.generation import Generation
 from recap_caption.run.record import Run, read_run
@@ -125,25 +126,15 @@ class RayWorker:
             _enter(post.here)
             folder = Folder(post.args.output.absolute())
             with _log(folder, number):
-                self._work(folder)
+                self._work()
         except UserError as error:
             return error
         return None
 
-    def _work(self, folder: Folder) -> None:
-        from recap_caption.engines.table import make
-        from recap_caption.run.opening import open_run
-        from recap_caption.run.worker import Worker, worker_name
-
-        args, wishes = self._post.args, Wishes()
+    def _work(self) -> None:
+        wishes = Wishes()
         _stop_with(self._post.stop, wishes)
-        wanted = wanted_of(args, list(self._post.command))
-        engine = make(engine_of(args))
-        try:
-            run = open_run(args.output, wanted, engine, worker_name())
-            Worker(run, engine, worker_name(), self._post.generation, wishes).work()
-        finally:
-            engine.close()
+        caption_shards(self._post.args, self._post.command, self._post.generation, wishes)
 
 
 def _enter(here: Path) -> None:

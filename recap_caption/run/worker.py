@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from threading import Lock
 
 from recap_caption.engines.base import Engine, Reply, Request
@@ -136,14 +135,13 @@ class Worker:
         try:
             while not self.is_stopping() and (job := self._take()) is not None:
                 near = min(AHEAD, int(SHARE * len(job)))
-                for place, request in job.requests():
+                for place, request in job.requests(self._numbers):
                     if self.is_stopping():
                         return
-                    number = next(self._numbers)
-                    self._asked[number] = (job, place)
+                    self._asked[request.place] = (job, place)
                     if job.to_ask <= near:
                         self._open_next()
-                    yield replace(request, place=number)
+                    yield request
                 self._commit_if_whole(job)
         except UserError as error:  # never thrown through an engine: it would drop what is under way
             self._fail(error)

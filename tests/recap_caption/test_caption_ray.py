@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from asking_engine import AT_ONCE, say
 from endpoints import Endpoint
 from fake_ray import FakeRay
-from small_inputs import begin, keys_of, prove, rows_of, write_shards
+from small_inputs import begin, keys_of, painted, prove, rows_of, write_shards
 from support import ROOT, assert_two_line_error, recap
-from trouble import ABSENT, BAD, EACH, SHARDS, Trouble, check_rows, count
+from trouble import ABSENT, AT_ONCE, BAD, EACH, SHARDS, Trouble, check_rows, count, engine, paid, say
 
 from recap_caption.run import on_ray
 from recap_caption.run.generation import FIRST
@@ -187,10 +186,11 @@ def committed(out: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.serial
 def test_one_machine_of_two_is_killed_and_the_server_fails_and_every_sample_is_there_once(machines, tmp_path):
-    folder, out, trouble = write_shards(tmp_path / "in", SHARDS, EACH, bad=BAD, absent=ABSENT), tmp_path / "out", Trouble()
+    folder = write_shards(tmp_path / "in", SHARDS, EACH, bad=BAD, absent=ABSENT, draw=painted)
+    out, trouble = tmp_path / "out", Trouble()
     second = machines.add_node(num_cpus=1)
     with Endpoint(say, faults=trouble) as server:
-        running = started(tmp_path, machines.address, "--engine", "asking_engine:make", "--model", server.url)
+        running = started(tmp_path, machines.address, *engine(server.url))
         wait_for(lambda: committed(out) >= 2 and len(states(out)) == 2)
         trouble.go_away(1.5)
         machines.remove_node(second, allow_graceful=False)
@@ -201,7 +201,7 @@ def test_one_machine_of_two_is_killed_and_the_server_fails_and_every_sample_is_t
         rows = rows_of(read_run(out))
         check_rows(rows)
         counts = count(rows)
-        assert sum(server.answered.values()) <= counts["ok"] + AT_ONCE, "what was under way is lost, and no more"
+        assert paid(server) <= counts["ok"] + AT_ONCE, "what was under way is lost, and no more"
         done = recap("recap-caption", "verify", out, "--json")
         assert done.returncode == 0 and json.loads(done.stdout)["rows"] == len(rows)
         assert folder.is_dir() and counts["ok"] > 300

@@ -6,7 +6,8 @@ import os
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_inputs import image, members
+from fake_engine import FakeEngine
+from small_inputs import caption, image, members, write_shards
 from support import write_tar
 
 from recap_caption.rows import BAD_IMAGE, BAD_TEXT, DUPLICATE_KEY
@@ -238,3 +239,18 @@ def test_identity_follows_contents_or_time(tmp_path):
     path.unlink()
     with pytest.raises(DataError, match="Cannot read"):
         source.identity(part, hashed=False)
+
+
+def test_captions_of_a_run_are_an_input_in_their_newest_generation(tmp_path):
+    from recap_caption.run.generation import begin_retry
+    from recap_caption.run.worker import Worker
+
+    run, _ = caption(tmp_path / "out", write_shards(tmp_path / "in"), FakeEngine(fail=0.3))
+    Worker(run, FakeEngine(), "w", begin_retry(run, ("engine_error",))).work()
+    reading = Reading("parquet:org_caption", "parquet:re_caption", images=False, part=99)
+    for words in (tmp_path / "out", tmp_path / "out/captions", tmp_path / "out/captions/*.parquet"):
+        source = find_source([str(words)], reading)
+        parts = list(source.parts())
+        check_names(parts)
+        assert [part.name for part in parts] == ["00000", "00001", "00002"]
+        assert all(item.re_caption for part in parts for item in source.open(part).items)
