@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -31,19 +31,15 @@ class Desk:
         run: The run.
         leases: Its leases.
         generation: What is being made.
-        only: Names of the parts that may be taken; None for all.
     """
 
     run: Run
     leases: Leases
     generation: Generation = FIRST
-    only: Sequence[str] | None = None
     _order: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         parts = candidates(self.run, self.generation)
-        if self.only is not None:
-            parts = [number for number in parts if self.run.parts[number].name in self.only]
         start = text_key(self.leases.worker) % max(1, len(parts))  # workers begin apart, so that they seldom meet
         self._order = parts[start:] + parts[:start]
 
@@ -86,6 +82,8 @@ class Desk:
             kept, base = read_spool(folder), self._base(part, rows)
             if opened.torn is not None:
                 warn(_torn(part, opened))
+            if kept.damaged:
+                warn(f"{part.name}: {kept.damaged:,} answers were cut off while they were written; they are asked again")
             job = Job(part, lease, opened, self.run.asking, Spool(folder, lease.token), kept, base, self.generation.again)
             undo.pop_all()
             return job

@@ -104,12 +104,6 @@ class Leases:
         """Return the parts of which there is a lease, living or left."""
         return {path.name.removesuffix(".lease") for path in self.folder.glob("*.lease")} if self.folder.is_dir() else set()
 
-    def holder(self, name: str) -> dict[str, Any]:
-        """Return what a lease says of its holder; nothing if there is none."""
-        with suppress(OSError):
-            return _read(self._path(name))
-        return {}
-
     def _take_over(self, path: Path, holder: dict[str, Any]) -> Lease | None:
         """Put a lease into the place of one that was left: one process at a time, which looks again first."""
         lock_path = path.with_suffix(".steal")

@@ -6,7 +6,7 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 
@@ -41,22 +41,20 @@ class Worker:
         name: The worker's name.
         generation: What is being made.
         wishes: Set from outside when it is to stop.
-        only: Names of the parts that it may take; None for all.
 
     Attributes:
         show: Called every second while it works.
     """
 
     def __init__(
-        self, run: Run, engine: Engine, name: str, generation: Generation = FIRST, wishes: Wishes | None = None,
-        only: Sequence[str] | None = None,
+        self, run: Run, engine: Engine, name: str, generation: Generation = FIRST, wishes: Wishes | None = None
     ) -> None:  # fmt: skip
         self.show: Callable[[], None] = lambda: None
         self.run, self.engine, self.generation = run, engine, generation
         self.wishes = Wishes() if wishes is None else wishes
         self.devices = int(engine.about.get("devices", 1))
         self.tally = Tally(name, self.devices)
-        self._desk = Desk(run, Leases(run.folder.leases, name), generation, only)
+        self._desk = Desk(run, Leases(run.folder.leases, name), generation)
         self._open: list[Job] = []
         self._asked: dict[int, tuple[Job, int]] = {}
         self._numbers = itertools.count()

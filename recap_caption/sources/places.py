@@ -108,7 +108,7 @@ def check_said(reading: Reading, source: Source) -> None:
     Raises:
         UserError: It was not.
     """
-    if reading.original is None and source.form != "images":
+    if reading.original is None and source.has_texts:
         raise UserError("Which text is the original caption is not said.", UNSAID)
 
 

@@ -30,7 +30,7 @@ class Tables:
         reading: How they are read.
     """
 
-    form = "parquet"
+    form, has_texts = "parquet", True
 
     def __init__(self, paths: list[Path], names: list[str], reading: Reading) -> None:
         self._paths, self._reading, self.names = paths, reading, names

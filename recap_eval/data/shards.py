@@ -255,7 +255,7 @@ def resolve_roles(preset: str | None, original: str | None, recaption: str | Seq
         UserError: Unknown preset, a role of another form, one recaption named twice, or a role left open.
     """
     if preset is not None and preset not in ROLE_PRESETS:
-        raise unknown_name("caption preset", preset, ROLE_PRESETS, "recap-train clip --help")
+        raise unknown_name("caption preset", preset, ROLE_PRESETS, ", ".join(ROLE_PRESETS))
     several = [recaption] if isinstance(recaption, str) else list(recaption or [])
     if len(set(several)) < len(several):
         raise UserError("A --recaption-key is given twice.", "Name each recaption once; see --recaption-weights.")

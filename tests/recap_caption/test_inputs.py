@@ -119,6 +119,8 @@ def test_a_folder_of_images_is_cut_into_parts(tmp_path):
     items = [item for part in parts for item in source.open(part).items]
     assert [item.key for item in items] == ["a/0", "a/1", "b/2"] and items[1].org_caption == "one" and items[1].url == "u"
     assert items[2].read_image() == image("b/2.png") and [item.org_caption for item in items] == [None, "one", None]
+    with pytest.raises(UserError, match="is not said"):
+        check_said(Reading(), source)
     before = source.identity(parts[0], hashed=False)
     (tmp_path / "in/a/1.txt").write_text("another")
     assert source.identity(parts[0], hashed=False) != before and source.identity(parts[1], hashed=False)
@@ -213,6 +215,8 @@ def test_which_text_is_which_must_be_said(tmp_path):
     with pytest.raises(UserError, match="is not said"):
         check_said(Reading(), source)
     check_said(Reading("none"), source)
+    with pytest.raises(UserError, match="--columns is about parquet files"):
+        find_source([str(tmp_path)], Reading("txt", columns=(("key", "id"),)))
     with pytest.raises(DataError, match="No sample of 0 has txt"):
         check_found(Reading("txt"), source, part)
     with pytest.raises(UserError, match="names no text of shards"):
