@@ -137,12 +137,11 @@ def test_a_wish_to_stop_is_passed_on_once_and_the_run_is_shown_once(tmp_path, ca
 
 def test_a_worker_stops_when_it_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(on_ray, "LOOK", 0.01)
-    wishes = Wishes()
-    on_ray._stop_with(tmp_path / "stop", wishes)
-    time.sleep(0.05)
-    assert not wishes
-    (tmp_path / "stop").touch()
-    wait_for(lambda: wishes.term, 5.0)
+    with on_ray.wishes_of(tmp_path / "stop") as wishes:
+        time.sleep(0.05)
+        assert not wishes
+        (tmp_path / "stop").touch()
+        wait_for(lambda: wishes.term, 5.0)
 
 
 def test_a_folder_that_a_machine_does_not_see_is_named(tmp_path):
