@@ -10,7 +10,7 @@ import argparse
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -144,12 +144,13 @@ def _enter(here: Path) -> None:
 @contextmanager
 def _log(folder: Folder, number: int) -> Iterator[None]:
     """Let what a worker says go where the words of all workers are kept."""
-    with suppress(OSError):
-        folder.logs.mkdir(parents=True, exist_ok=True)
-        with (folder.logs / f"ray-{number}.log").open("a", encoding="utf-8", buffering=1) as log, redirect_stderr(log):
-            yield
-        return
-    yield
+    with ExitStack() as stack:
+        with suppress(OSError):
+            folder.logs.mkdir(parents=True, exist_ok=True)
+            path = folder.logs / f"ray-{number}.log"
+            log = stack.enter_context(path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1))
+            stack.enter_context(redirect_stderr(log))
+        yield
 
 
 @contextmanager

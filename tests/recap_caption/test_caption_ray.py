@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from recap_caption.run import on_ray
 from recap_caption.run.generation import FIRST
 from recap_caption.run.record import read_run
 from recap_eval.cluster import drive
+from recap_eval.console import warn
 from recap_eval.signals import Wishes
 
 TWO = [{"CPU": 1.0}, {"CPU": 1.0}]
@@ -113,8 +115,6 @@ def test_wrong_requests(tmp_path, cluster, monkeypatch):
 
 
 def test_engines_in_process_take_a_gpu_where_there_is_one(cluster):
-    from argparse import Namespace
-
     ray = cluster(FakeRay(TWO))
     asked = Namespace(engine="transformers", ray_cpus=2, ray_gpus=None)
     assert on_ray.needs_of(asked, ray).gpus == 0
@@ -142,6 +142,22 @@ def test_a_worker_stops_when_it_is_told(tmp_path, monkeypatch):
         assert not wishes
         (tmp_path / "stop").touch()
         wait_for(lambda: wishes.term, 5.0)
+
+
+def test_what_a_worker_says_is_kept_and_a_fault_of_ours_is_not_hidden(tmp_path, monkeypatch):
+    def faulty(*asked):
+        warn("00007.tar ends too early")
+        raise OSError("ours")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(on_ray, "caption_shards", faulty)
+    worker = on_ray.RayWorker(on_ray.Post(Namespace(output=Path("out")), (), FIRST, tmp_path, tmp_path / "stop"))
+    for _ in range(2):
+        with pytest.raises(OSError, match="ours"):
+            worker(3)
+    assert (tmp_path / "out/.work/logs/ray-3.log").read_text() == "warning: 00007.tar ends too early\n" * 2
+    with pytest.raises(OSError, match="ours"):  # where no log can be written it works all the same
+        on_ray.RayWorker(on_ray.Post(Namespace(output=Path("/proc/none")), (), FIRST, tmp_path, tmp_path / "stop"))(3)
 
 
 def test_a_folder_that_a_machine_does_not_see_is_named(tmp_path):
