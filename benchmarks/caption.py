@@ -1,6 +1,6 @@
 """What captioning costs beside the model: images a second of the engines, next to what they could be at best.
 
-    python -m benchmarks.caption                     both parts; some minutes on two cores
+    python -m benchmarks.caption                     both parts; a quarter of an hour on two cores
     python -m benchmarks.caption --only served       a server that answers in a fixed time
     python -m benchmarks.caption --only local        a model in this process
 
@@ -62,10 +62,10 @@ async def main():
     await server.serve_forever()
 asyncio.run(main())
 """
-SIZES = {  # of the local model: about 24 and 110 million weights
-    "vision": {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 12, "num_attention_heads": 6},
+SIZES = {  # of the local model: about 11 and 75 million weights
+    "vision": {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 6},
     "text": {
-        "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 12,
+        "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12,
         "num_key_value_heads": 4,
     },
 }  # fmt: skip
@@ -138,8 +138,7 @@ def local(args: argparse.Namespace) -> list[dict[str, Any]]:
             "engine": lambda: counted(engine, requests_of(payloads, args.n, args.tokens)),
             "one at a time": one_by_one(folder, payloads, args),
         }  # fmt: skip
-        for way in ways.values():
-            way()
+        counted(engine, requests_of(payloads, args.batch_size, 4))
         rounds = [{name: args.n / way() for name, way in ways.items()} for _ in range(args.rounds)]
     rates = {name: statistics.median(found[name] for found in rounds) for name in ways}
     shares = {name: statistics.median(found["engine"] / found[name] for found in rounds) for name in ways}
@@ -207,9 +206,9 @@ def main() -> None:
     parser.add_argument("--send", default="PNG", help="served: form of the images (PNG)")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[32, 64], help="served: requests under way (32 64)")
     parser.add_argument("--seconds", type=float, default=6.0, help="served: at best, of a round (6)")
-    parser.add_argument("--n", type=int, default=32, help="local: images a round (32)")
+    parser.add_argument("--n", type=int, default=16, help="local: images a round (16)")
     parser.add_argument("--batch-size", type=int, default=8, help="local (8)")
-    parser.add_argument("--tokens", type=int, default=64, help="local: tokens of a caption (64)")
+    parser.add_argument("--tokens", type=int, default=128, help="local: tokens of a caption (128)")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     found = {name: part(args) for name, part in PARTS.items() if args.only in (None, name)}

@@ -9,7 +9,9 @@ from importlib import import_module
 from recap_eval import __version__
 from recap_eval.console import main_guard
 
-COMMANDS = ("run", "status", "retry", "verify")  # modules of recap_caption.commands, in the order of --help
+COMMANDS = (  # modules of recap_caption.commands, in the order of --help
+    "run", "status", "retry", "verify", "estimate", "prompts", "convert", "import_", "export",
+)  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -31,6 +31,7 @@ class EngineOptions:
         batch_size: Images at once; None for what fits.
         compile: Compile the model.
         chat_template: A file; None for the model's own.
+        tokenizer: A folder or hub id, for a checkpoint in LLaVA's original format; None for its own, or LLaMA-3's.
         base_url: Servers, commas between them.
         api_key_env: The environment variable with their key.
         dialect: How the server is told to sample; None for what its provider understands.
@@ -51,6 +52,7 @@ class EngineOptions:
     batch_size: int | None = None
     compile: bool = False
     chat_template: str | None = None
+    tokenizer: str | None = None
     base_url: str | None = None
     api_key_env: str | None = None
     dialect: str | None = None
@@ -95,6 +97,11 @@ def _add_local(group: Any) -> None:
     group.add_argument("--batch-size", type=positive, metavar="N", help="images at once (default: what the memory holds)")
     group.add_argument("--compile", action="store_true", help="compile the model; on a GPU only")
     group.add_argument("--chat-template", type=as_path, metavar="FILE", help="Jinja, for a model without one")
+    group.add_argument(
+        "--tokenizer",
+        metavar="T",
+        help="folder or ORG/NAME, for a LLaVA in its original format (its own, else LLaMA-3-8B-Instruct's)",
+    )
 
 
 def _add_served(group: Any) -> None:

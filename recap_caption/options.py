@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recap_caption.engine_options import add_engine
 from recap_caption.prompt_options import add_prompt, prompts_of
@@ -22,23 +22,29 @@ NAMED = ("key", "image", "url", "sha256")  # columns of a parquet file that --co
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add all options of a run."""
-    need = parser.add_argument_group("what is captioned, and where captions go")
-    need.add_argument(
-        "--input", nargs="+", required=True, metavar="IN",
-        help="folder of shards (*.tar), of parquet or of images; files; patterns in quotes",
-    )  # fmt: skip
+    need = add_input(parser)
     need.add_argument("--output", type=as_path, required=True, metavar="DIR", help="the run's folder")
     need.add_argument("--limit", type=positive, metavar="N", help="caption the first N samples only, for a try")
-    need.add_argument(
-        "--part", type=positive, default=5000, metavar="N", help="of folders and parquet: samples of an output (default 5000)"
-    )
-    need.add_argument("--seed", type=int, default=0, metavar="N", help="of prompts that draw tokens (default 0)")
     need.add_argument("--hash-input", action="store_true", help="know the input by its digests, not by sizes and times")
     add_texts(parser)
     add_prompt(parser)
     add_engine(parser)
     add_workers(parser)
     add_eval(parser)
+
+
+def add_input(parser: argparse.ArgumentParser) -> Any:
+    """Add what is captioned; returns the group."""
+    need = parser.add_argument_group("what is captioned, and where captions go")
+    need.add_argument(
+        "--input", nargs="+", required=True, metavar="IN",
+        help="folder of shards (*.tar), of parquet or of images; files; patterns in quotes",
+    )  # fmt: skip
+    need.add_argument(
+        "--part", type=positive, default=5000, metavar="N", help="of folders and parquet: samples of an output (default 5000)"
+    )
+    need.add_argument("--seed", type=int, default=0, metavar="N", help="of prompts that draw tokens (default 0)")
+    return need
 
 
 def add_texts(parser: argparse.ArgumentParser) -> None:

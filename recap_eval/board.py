@@ -15,6 +15,7 @@ from recap_eval.results import Result, disagreement, scale_of, unit_of
 from recap_eval.tasks.base import PERCENT, SHARE
 
 NAME = "data name"  # the field of a sentence on what was left out
+VARIANT = "@"  # what stands between a task's name and who measures by it, where that is not the usual one
 SHIPPED = Path(__file__).parent / "boards"
 
 
@@ -48,6 +49,19 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Mean:
+    """A mean over columns, for published rows, which have nothing else in common.
+
+    Args:
+        label: What it is called.
+        over: Labels of its columns.
+    """
+
+    label: str
+    over: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Board:
     """What a board shows; see boards/clip.toml.
 
@@ -61,6 +75,8 @@ class Board:
         baseline: Place on the axis that differences are to.
         published: Published tables beside the measured rows, each "file:table"; see published.py.
         measure: The command that fills it, where it is not made of its tasks.
+        means: Means over columns that reports derive from published rows.
+        by_data: Whether each data set has a section of its own, with models side by side and questions below each other.
     """
 
     name: str
@@ -72,6 +88,8 @@ class Board:
     baseline: float = 1.0
     published: tuple[str, ...] = ()
     measure: str = ""
+    means: tuple[Mean, ...] = ()
+    by_data: bool = False
 
 
 def board_files(leaderboards: Path) -> dict[str, Path]:
@@ -96,9 +114,17 @@ def load_board(name: str, leaderboards: Path) -> Board:
         published = record.pop("published", [])
         if not isinstance(published, list):
             raise TypeError("published is a list")
-        return Board(name=name, columns=columns, published=tuple(published), **record)
+        means = tuple(_mean(mean, columns) for mean in record.pop("means", []))
+        return Board(name=name, columns=columns, published=tuple(published), means=means, **record)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, KeyError) as error:
         raise DataError(f"{files[name]} is not a board ({error}).", "Model it on the shipped boards/clip.toml.") from error
+
+
+def _mean(record: dict[str, Any], columns: tuple[Column, ...]) -> Mean:
+    known = {column.label for column in columns}
+    if strange := [label for label in record["over"] if label not in known]:
+        raise TypeError(f"means: no column is called {strange[0]!r}")
+    return Mean(str(record["label"]), tuple(record["over"]))
 
 
 def asked(board: Board, number: int, results: list[Result]) -> list[Result]:
@@ -111,6 +137,18 @@ def asked(board: Board, number: int, results: list[Result]) -> list[Result]:
     others = {other.data_name for other in rest if (other.task, other.metric) == (column.task, column.metric)}
     fitting = [found for found in results if found.task == column.task and column.metric in found.record["metrics"]]
     return [found for found in fitting if found.record["data"]["name"] not in others - {"", column.data_name}]
+
+
+def with_variants(board: Board, results: list[Result]) -> Board:
+    """Return a board with a column more for each variant TASK@WHO of its tasks that was measured, beside that of TASK."""
+    measured = {(found.task, metric) for found in results for metric in found.record["metrics"]}
+    columns: list[Column] = []
+    for column in board.columns:
+        prefix = f"{column.task}{VARIANT}"
+        tasks = sorted(task for task, metric in measured if task.startswith(prefix) and metric == column.metric)
+        others = [replace(column, task=task, label=f"{column.label} by {task.removeprefix(prefix)}") for task in tasks]
+        columns += [column, *others]
+    return replace(board, columns=tuple(columns))
 
 
 def as_measured(column: Column, results: list[Result]) -> Column:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from recap_eval import __version__
 from recap_eval.console import add_command, as_path, main_guard, positive
 
 if TYPE_CHECKING:
-    from recap_eval.data.scenes.write import World
+    pass
 
 CLIP_EXAMPLES = """examples:
   recap-eval clip --model runs/p0.5                        every task whose data is there, then the report
@@ -20,11 +19,6 @@ CLIP_EXAMPLES = """examples:
   recap-eval clip --model runs/a --model runs/b --data scenes --json
 
 What is measured already is not measured again; other settings give another result beside it."""
-
-SCENES_EXAMPLES = """examples:
-  recap-eval scenes data/scenes --preset v1                the frozen world that every report refers to
-  recap-eval scenes /tmp/noisy --n 50000 --size 64 --seed 1 --alt-noise 0.8 --recaption-error 0.15
-  recap-eval scenes /tmp/odd --alt-noise missing=0.3,wrong=0.1"""
 
 COMPARE_EXAMPLES = """examples:
   recap-eval compare scenes-tiny-p1-s0 scenes-tiny-p0-s0           the second against the first, item by item
@@ -38,6 +32,10 @@ REPORT_EXAMPLES = """examples:
   recap-eval report clip                                   leaderboards/ -> reports/clip.md .csv .svg .png .html
   recap-eval report --check                                exit 1 if a report does not follow from its results"""
 
+EXPORT_EXAMPLES = """examples:
+  recap-eval export board clip --to clip.tex               booktabs, for a paper
+  recap-eval export board clip-mix --to clip-mix.parquet   long form, a row a figure, printed ones marked
+  recap-eval export model scenes-tiny-p1-s0 >> README.md   the head of a hub model card (model-index)"""
 SHOW_EXAMPLES = """examples:
   recap-eval show scenes-tiny-p0.5-s0/scenes-zeroshot --data scenes
   recap-eval show runs/lb/results/a-1f2e3d4c/scenes-long-5a6b7c8d.json --metric t2i_r1 --html wrong.html
@@ -64,24 +62,6 @@ GENERATE_EXAMPLES = """examples:
 After Ctrl-C, a crash or a failure the same command goes on. An image depends on the seed, its prompt's id and the
 settings, not on order or number of parts. See docs/generation.md."""
 
-T2I_EXAMPLES = """examples:
-  recap-eval t2i --model runs/dit --suite paper --images images/dit --dry-run        every constant with its source
-  recap-eval t2i --model runs/dit --suite paper --images images/dit                  the paper's row; or --shard 1/4, torchrun
-  recap-eval t2i --model runs/dit --suite scenes --scorer runs/p0.5 --images images/dit --data data
-  recap-eval t2i --images images/dit-recap --reference scenes --metrics fid,kid,clip:runs/p0.5 --data data
-  recap-eval t2i --images samples --list samples.csv --metrics clip,recap-clip             CSV with file, prompt and id
-  recap-eval t2i --images images/dit-recap --metrics scenes-truth                          do they show what was asked for?
-  recap-eval t2i --images images/a --reference coco2014/val --frame crop:256 --save-stats val256.npz
-  recap-eval t2i --model ORG/PIPELINE --prompts coco-30k --images images/a --reference coco-val2014 --metrics fid,clip
-  recap-eval t2i --images images/a --metrics judge --max-cost 5                            rated by a vision LLM
-  recap-eval compare dit-p0/scenes-recap dit-p0.5/scenes-recap                             paired on the same prompts
-
-A suite's parts: each makes its share and ends; the one that ends last, or the same command without --shard, scores.
-
-Metrics: fid, kid, fd-dinov2, cmmd, prdc to a reference; clip, recap-clip, judge to the prompts; scenes-truth, the share of a
-scene prompt's claims that hold; any model or extractor by clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR (inception,
-dinov2, clip:MODEL). See docs/protocols.md."""
-
 STUDY_EXAMPLES = """examples:
   recap-eval study studies/clip-mix.yaml --dry-run         every command, what is done, how long the rest takes
   recap-eval study studies/clip-mix.yaml --root build/demo --set samples=60000 --set seed=0
@@ -101,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_clip(commands)
     _add_compare(commands)
     _add_report(commands)
+    _add_export(commands)
     _add_show(commands)
     _add_list(commands)
     _add_scenes(commands)
@@ -110,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_t2i(commands)
     _add_judge(commands)
     _add_captions(commands)
+    _add_captioner(commands)
     _add_gallery(commands)
     return parser
 
@@ -161,6 +143,19 @@ def _add_report(commands: Any) -> None:
     report.set_defaults(run=run_report)
 
 
+def _add_export(commands: Any) -> None:
+    from recap_eval.commands.export import KINDS, to_path
+
+    export = add_command(commands, "export", "write boards and models in the forms of others", EXPORT_EXAMPLES)
+    export.add_argument("what", choices=KINDS, help="a board, or a model's results")
+    export.add_argument("name", metavar="NAME", help="the board's or the model's name")
+    export.add_argument(
+        "--to", type=to_path, metavar="FILE", help="a board: .csv, .parquet or .tex (default: csv, to the terminal)"
+    )
+    export.add_argument("--leaderboards", type=as_path, default=Path("leaderboards"), metavar="DIR", help="results")
+    export.set_defaults(run=run_export)
+
+
 def _add_show(commands: Any) -> None:
     show = add_command(commands, "show", "show what a model got wrong", SHOW_EXAMPLES)
     show.add_argument("result", metavar="RESULT", help="a result's JSON, or MODEL/TASK")
@@ -184,17 +179,9 @@ def _add_list(commands: Any) -> None:
 
 
 def _add_scenes(commands: Any) -> None:
-    scenes = add_command(commands, "scenes", "draw the embedded data set", SCENES_EXAMPLES)
-    scenes.add_argument("out", type=as_path, metavar="OUT", help="a new folder")
-    scenes.add_argument("--preset", metavar="NAME", help="a frozen world: v1")
-    scenes.add_argument("--n", type=positive, metavar="N", help="training images (default 20000)")
-    scenes.add_argument("--n-eval", type=positive, metavar="N", help="images in each of val and test (default 1000)")
-    scenes.add_argument("--size", type=int, metavar="PX", help="32 (default), 64, 128 or 256")
-    scenes.add_argument("--seed", type=int, help="default 0")
-    scenes.add_argument("--alt-noise", metavar="R", help="share of noisy alt-texts, or KIND=R,… for kinds of noise")
-    scenes.add_argument("--recaption-error", type=float, metavar="R", help="rate at which recaptions get an attribute wrong")
-    scenes.add_argument("--workers", type=positive, metavar="N", help="processes (default: all cores); the bytes are the same")
-    scenes.set_defaults(run=run_scenes)
+    from recap_eval.commands.scenes import EXAMPLES, add_scenes
+
+    add_scenes(add_command(commands, "scenes", "draw the embedded data set", EXAMPLES))
 
 
 def _add_fetch(commands: Any) -> None:
@@ -225,7 +212,7 @@ def _add_generate(commands: Any) -> None:
 
 
 def _add_t2i(commands: Any) -> None:
-    from recap_eval.commands.options import add_t2i
+    from recap_eval.commands.options import T2I_EXAMPLES, add_t2i
 
     t2i = add_command(commands, "t2i", "measure generated images: distances to real ones, scores against prompts", T2I_EXAMPLES)
     add_t2i(t2i)
@@ -246,12 +233,18 @@ def _add_judge(commands: Any) -> None:
 
 def _add_captions(commands: Any) -> None:
     from recap_eval.captions.options import CAPTIONS_EXAMPLES, add_captions
+    from recap_eval.commands.options import add_looking
 
-    captions = add_command(
-        commands, "captions", "measure captions by their text: length, words, flags, truth", CAPTIONS_EXAMPLES
-    )
+    captions = add_command(commands, "captions", "measure captions by their text, and against their images", CAPTIONS_EXAMPLES)
     add_captions(captions)
+    add_looking(captions)
     captions.set_defaults(run=run_captions)
+
+
+def _add_captioner(commands: Any) -> None:
+    from recap_eval.commands.captioner_options import EXAMPLES, add_captioner
+
+    add_captioner(add_command(commands, "captioner", "measure captioners: MMMU, MM-Vet, answers and captions", EXAMPLES))
 
 
 def run_captions(args: argparse.Namespace) -> int:
@@ -296,66 +289,6 @@ def run_fetch(args: argparse.Namespace) -> int:
     return fetch_data(args)
 
 
-def run_scenes(args: argparse.Namespace) -> int:
-    """Write a world of scenes."""
-    from recap_eval.data.scenes.write import write_world
-
-    manifest, known = write_world(args.out, _world(args), args.workers)
-    if args.json:
-        print(json.dumps({"folder": str(args.out), "there_before": known} | manifest))
-        return 0
-    counts = ", ".join(f"{content['n']} {split}" for split, content in manifest["splits"].items())
-    note = "were there already" if known else "written"
-    print(f"{args.out}: scenes {note} ({counts}), digest {manifest['digest'][:12]}")
-    return 0
-
-
-def _world(args: argparse.Namespace) -> World:
-    from dataclasses import replace
-
-    from recap_eval.data.scenes.write import PRESETS, World
-    from recap_eval.errors import UserError, unknown_name
-
-    given = {
-        name: getattr(args, name)
-        for name in ("n", "n_eval", "size", "seed", "recaption_error")
-        if getattr(args, name) is not None
-    }
-    if args.alt_noise is not None:
-        given["alt_noise"] = parse_alt_noise(args.alt_noise)
-    if args.preset is None:
-        return replace(World(), **given)
-    if args.preset not in PRESETS:
-        raise unknown_name("preset", args.preset, PRESETS, "recap-eval scenes --help")
-    if given:
-        raise UserError(
-            f"--preset {args.preset} is frozen and takes no --{next(iter(given)).replace('_', '-')}.", "Leave one out."
-        )
-    return PRESETS[args.preset]
-
-
-def parse_alt_noise(text: str) -> dict[str, float]:
-    """Return rates by kind of noise: from a total, in the default's proportions, or from KIND=R,….
-
-    Raises:
-        UserError: Neither form, or an unknown kind.
-    """
-    from recap_eval.data.scenes.write import ALT_NOISE
-    from recap_eval.errors import UserError, unknown_name
-
-    try:
-        if "=" not in text:
-            total = sum(ALT_NOISE.values())
-            return {kind: float(text) * rate / total for kind, rate in ALT_NOISE.items()}
-        rates = {kind: float(rate) for kind, _, rate in (part.partition("=") for part in text.split(","))}
-    except ValueError as error:
-        raise UserError(f"--alt-noise {text!r} holds no number.", "Examples: 0.5, or missing=0.2,wrong=0.1") from error
-    for kind in rates:
-        if kind not in ALT_NOISE:
-            raise unknown_name("kind of alt-text noise", kind, ALT_NOISE, "recap-eval scenes --help")
-    return dict(ALT_NOISE) | rates
-
-
 def run_clip(args: argparse.Namespace) -> int:
     """Measure CLIP models on tasks, then render the report."""
     from recap_eval.commands.clip import evaluate_clip
@@ -368,6 +301,13 @@ def run_compare(args: argparse.Namespace) -> int:
     from recap_eval.commands.compare import compare_models
 
     return compare_models(args)
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Write a board or a model in another form."""
+    from recap_eval.commands.export import export
+
+    return export(args)
 
 
 def run_report(args: argparse.Namespace) -> int:

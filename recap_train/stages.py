@@ -128,7 +128,8 @@ def changed_constants(recipe: Recipe) -> list[str]:
     """Return a sentence for each constant that the user's options changed."""
     constants = recipe.constants()
     marked = {key: source for key, source in recipe.sources.items() if source.startswith("changed") and key in constants}
-    return [f"{key.removeprefix('train.')} is {constants[key]:g} ({source})" for key, source in marked.items()]
+    values = {key: constants[key] if isinstance(constants[key], str) else f"{constants[key]:g}" for key in marked}
+    return [f"{key.rpartition('.')[2]} is {values[key]} ({source})" for key, source in marked.items()]
 
 
 def samples_of(recipe: Recipe, asked: int | None) -> int:

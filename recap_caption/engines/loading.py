@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from recap_caption.engine_options import EngineOptions
+from recap_eval.artifact import NAME as RECORD
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_json, read_json
 
 HINT = "Give a folder of transformers (config.json, *.safetensors, processor and tokenizer), or ORG/NAME on the hub."
 IDENTIFYING = (".json", ".txt", ".model", ".jinja", ".safetensors")  # files that decide captions, by their ending
-RECORD = "artifact.json"  # how a folder came about, which decides nothing
-ORIGINAL = ("llava_llama", "llava_mistral", "llava_qwen", "llava_mpt")  # model types of LLaVA's own code
+ORIGINAL = ("llava_mistral", "llava_qwen", "llava_mpt")  # model types of LLaVA's own code that are not converted
 HEAD = 8  # characters of a revision in a model's name
 
 
@@ -53,14 +53,24 @@ def load(options: EngineOptions) -> Loaded:
     if options.compile and device == "cpu":
         raise UserError("--compile is for GPUs.", "Leave it out here: transformers compiles generation on a GPU only.")
     precision = resolve_precision(options.precision, device)
-    source, where, model_id, revision = _identify(str(options.model))
+    source, where, model_id, revision = _identify(*_runnable(str(options.model), options.tokenizer))
     model, processor = _load(source, where, precision)
     return Loaded(
         model.eval().to(device), processor, _template(options, processor, source), device, precision, model_id, revision
     )  # fmt: skip
 
 
-def _identify(spec: str) -> tuple[str, dict[str, Any], str, str]:
+def _runnable(spec: str, tokenizer: str | None) -> tuple[str, str]:
+    """Return what is loaded and its name: the model itself, or of a LLaVA in its original format what the cache has of it."""
+    from recap_caption.convert.cached import converted, needs_conversion
+    from recap_eval.data.root import default_cache
+
+    folder = Path(spec).expanduser()
+    name = folder.resolve().name if folder.is_dir() else spec
+    return str(converted(spec, tokenizer, default_cache())) if needs_conversion(spec) else spec, name
+
+
+def _identify(spec: str, name: str) -> tuple[str, dict[str, Any], str, str]:
     """Return what is loaded, with which words besides, its name and its revision."""
     folder = Path(spec).expanduser()
     if not folder.is_dir():
@@ -70,26 +80,33 @@ def _identify(spec: str) -> tuple[str, dict[str, Any], str, str]:
         return spec, {"revision": revision}, spec, revision
     _check_layout(folder)
     revision = revision_of_folder(folder)
-    return str(folder), {"local_files_only": True}, f"{folder.resolve().name}@{revision[:HEAD]}", revision
+    return str(folder), {"local_files_only": True}, f"{name}@{revision[:HEAD]}", revision
 
 
 def _check_layout(folder: Path) -> None:
     config = read_json(folder / "config.json")
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind in ORIGINAL:
-        hint = f"Convert it first: recap-caption convert {folder}"
+        hint = "Only LLaVA on LLaMA is converted: recap-caption convert --help"
         raise DataError(f"{folder} is a checkpoint of LLaVA's own code (model type {kind}).", hint)
     if not any(folder.glob("*.safetensors")):
         raise DataError(f"{folder} holds no *.safetensors; other weights may hold code, and are not read.", HINT)
 
 
 def revision_of_folder(folder: Path) -> str:
-    """Return a digest of the files that decide what a model says; each file is read once, and then known by size and time."""
+    """Return a digest of the files that decide what a model says; each file is read once, and then known by size and time.
+
+    Raises:
+        DataError: One cannot be read.
+    """
     from recap_eval.data.digests import MEMORY, Digests
     from recap_eval.data.root import default_cache
 
     files = sorted(path for path in folder.iterdir() if path.suffix in IDENTIFYING and path.name != RECORD)
-    digests = Digests(default_cache() / MEMORY).of_files(files)
+    try:
+        digests = Digests(default_cache() / MEMORY).of_files(files)
+    except OSError as error:
+        raise DataError(f"Cannot read {error.filename}: {error.strerror}.", HINT) from error
     return digest_json({path.name: digest for path, digest in zip(files, digests, strict=True)})
 
 

@@ -7,12 +7,12 @@ from PIL import Image
 from serving import serving
 from tiny_llava import make_llava
 
+from recap_eval.data.pictures import BytesImage
 from recap_eval.endpoint.address import Address
 from recap_eval.endpoint.client import Limits
 from recap_eval.endpoint.failures import EndpointDown
 from recap_eval.judge.answers import Answers
 from recap_eval.judge.asking import Setup
-from recap_eval.judge.pictures import BytesImage
 from recap_eval.judge.questions import Item, Judge
 from recap_eval.judge.rating import Config, judge_items
 from recap_eval.judge.templates import find_template

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from recap_eval.data.images import naming, open_image
 from recap_eval.data.items import ImageItem
-from recap_eval.models.pixels import naming, open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,6 +53,26 @@ class BytesImage(ImageItem):
     def read_image(self) -> bytes:
         """Return the encoded image."""
         return self.payload
+
+
+@dataclass(frozen=True)
+class NoImage(ImageItem):
+    """What stands where a question shows no image.
+
+    Args:
+        key: Its key.
+    """
+
+    key: str
+
+    @property
+    def where(self) -> str:  # type: ignore[override]
+        """Its key, for messages."""
+        return self.key
+
+    def read_image(self) -> bytes:
+        """Return nothing."""
+        return b""
 
 
 def picture_of(item: ImageItem) -> Picture:
