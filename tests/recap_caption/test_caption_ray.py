@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from recap_caption.run import on_ray
 from recap_caption.run.generation import FIRST
 from recap_caption.run.record import read_run
 from recap_eval.cluster import drive
+from recap_eval.console import warn
 from recap_eval.signals import Wishes
 
 TWO = [{"CPU": 1.0}, {"CPU": 1.0}]
@@ -112,8 +114,6 @@ def test_wrong_requests(tmp_path, cluster, monkeypatch):
 
 
 def test_engines_in_process_take_a_gpu_where_there_is_one(cluster):
-    from argparse import Namespace
-
     ray = cluster(FakeRay(TWO))
     asked = Namespace(engine="transformers", ray_cpus=2, ray_gpus=None)
     assert on_ray.needs_of(asked, ray).gpus == 0
@@ -136,12 +136,27 @@ def test_a_wish_to_stop_is_passed_on_once_and_the_run_is_shown_once(tmp_path, ca
 
 def test_a_worker_stops_when_it_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(on_ray, "LOOK", 0.01)
-    wishes = Wishes()
-    on_ray._stop_with(tmp_path / "stop", wishes)
-    time.sleep(0.05)
-    assert not wishes
-    (tmp_path / "stop").touch()
-    wait_for(lambda: wishes.term, 5.0)
+    with on_ray.wishes_of(tmp_path / "stop") as wishes:
+        time.sleep(0.05)
+        assert not wishes
+        (tmp_path / "stop").touch()
+        wait_for(lambda: wishes.term, 5.0)
+
+
+def test_what_a_worker_says_is_kept_and_a_fault_of_ours_is_not_hidden(tmp_path, monkeypatch):
+    def faulty(*asked):
+        warn("00007.tar ends too early")
+        raise OSError("ours")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(on_ray, "caption_shards", faulty)
+    worker = on_ray.RayWorker(on_ray.Post(Namespace(output=Path("out")), (), FIRST, tmp_path, tmp_path / "stop"))
+    for _ in range(2):
+        with pytest.raises(OSError, match="ours"):
+            worker(3)
+    assert (tmp_path / "out/.work/logs/ray-3.log").read_text() == "warning: 00007.tar ends too early\n" * 2
+    with pytest.raises(OSError, match="ours"):  # where no log can be written it works all the same
+        on_ray.RayWorker(on_ray.Post(Namespace(output=Path("/proc/none")), (), FIRST, tmp_path, tmp_path / "stop"))(3)
 
 
 def test_a_folder_that_a_machine_does_not_see_is_named(tmp_path):
@@ -160,6 +175,7 @@ def machines():
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # or Ray writes a token into the home
         patch.setenv("PYTHONPATH", PATHS)
         found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         yield found
