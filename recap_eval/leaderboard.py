@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recap_eval.artifact import RUN_FACTS
 from recap_eval.board import Board, as_measured, asked, comparable, load_board, with_variants
 from recap_eval.published import PublishedTable, load_published
 from recap_eval.results import Result, estimate_of, n_items, read_results
-from recap_eval.stats import ALPHA, BestPlace, Estimate, best_place, holm, mean_over_seeds, paired_items
+from recap_eval.stats import ALPHA, BestPlace, Estimate, best_place, cluster_codes, holm, mean_over_seeds, paired_items
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -128,13 +132,43 @@ class Table:
         return bool(self.parts)
 
 
-def build_table(name: str, leaderboards: Path) -> Table:
+class Tables:
+    """The tables of a leaderboards folder: its results are read once, and each table is made once.
+
+    Args:
+        leaderboards: The folder.
+    """
+
+    def __init__(self, leaderboards: Path) -> None:
+        self._leaderboards = leaderboards
+        self._results: list[Result] | None = None
+        self._made: dict[str, Table] = {}
+
+    def of(self, name: str) -> Table:
+        """Return a board's table.
+
+        Raises:
+            UserError, DataError: See `build_table`.
+        """
+        if self._results is None:
+            self._results = read_results(self._leaderboards)
+        if name not in self._made:
+            self._made[name] = build_table(name, self._leaderboards, self._results)
+        return self._made[name]
+
+
+def build_table(name: str, leaderboards: Path, results: list[Result] | None = None) -> Table:
     """Fill a board from the results of a leaderboards folder.
+
+    Args:
+        name: The board.
+        leaderboards: The folder.
+        results: Its results, where they were read already.
 
     Raises:
         UserError, DataError: See `load_board`, `load_published` and `read_results`.
     """
-    results = read_results(leaderboards)
+    results = read_results(leaderboards) if results is None else results
     board = with_variants(load_board(name, leaderboards), results)
     parts = _by_data(board, results)
     filled = [_fill(board, some) for some in parts.values()]
@@ -252,12 +286,55 @@ def _estimate(results: tuple[Result, ...], metric: str) -> Estimate:
     return estimate_of(results[0].record["metrics"][metric])
 
 
-def difference(ours: Cell, base: Cell, metric: str) -> Difference | None:
+class Kept:
+    """Per-item scores of one column: each file of them is read once, and clusters are numbered once.
+
+    Args:
+        metric: The column's metric.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+        self._known: dict[Path, pa.Table] = {}
+        self._codes: list[tuple[pa.ChunkedArray, np.ndarray]] = []
+
+    def paired(self, ours: Result, base: Result) -> Estimate | None:
+        """Return the mean difference of two results, item by item; None if they are not of the same items.
+
+        Raises:
+            DataError: See `Result.items`.
+        """
+        one, two = self._rows(ours), self._rows(base)
+        if not one["item"].equals(two["item"]):
+            return None
+        return paired_items(one["value"].to_numpy(), two["value"].to_numpy(), self._numbered(one["cluster"]))
+
+    def _rows(self, result: Result) -> pa.Table:
+        if result.path not in self._known:
+            self._known[result.path] = result.rows(self.metric, ("item", "cluster", "value"))
+        return self._known[result.path]
+
+    def _numbered(self, clusters: pa.ChunkedArray) -> np.ndarray:
+        """Return (N,) integers, one per distinct cluster; results on the same data share them."""
+        known = next((codes for other, codes in self._codes if other.equals(clusters)), None)
+        if known is None:
+            known = cluster_codes(clusters.to_pylist())
+            self._codes.append((clusters, known))
+        return known
+
+
+def difference(ours: Cell, base: Cell, kept: Kept) -> Difference | None:
     """Return the paired difference of two cells: over their common seeds, or over items if they share only one.
+
+    Args:
+        ours: One cell of a column.
+        base: Another one.
+        kept: What reads the column's per-item scores.
 
     Returns:
         None if they share no seed, or one and their figures are of the whole.
     """
+    metric = kept.metric
     left = {_seed(found): found for found in ours.results}
     right = {_seed(found): found for found in base.results}
     common = sorted(left.keys() & right.keys())
@@ -265,10 +342,8 @@ def difference(ours: Cell, base: Cell, metric: str) -> Difference | None:
         return Difference(mean_over_seeds([_value(left[s], metric) - _value(right[s], metric) for s in common]), "seeds")
     if not common or not all(n_items(found[common[0]].record["metrics"][metric]) for found in (left, right)):
         return None
-    one, two = left[common[0]].items(metric), right[common[0]].items(metric)
-    if one.items != two.items:
-        return None
-    return Difference(paired_items(one.values, two.values, one.clusters), "items")
+    found = kept.paired(left[common[0]], right[common[0]])
+    return None if found is None else Difference(found, "items")
 
 
 def best_along_axis(sweep: Sweep, number: int, metric: str) -> tuple[list[Row], BestPlace] | None:
@@ -319,12 +394,12 @@ def _judged(cells: dict[float, Cell], metric: str, baseline: float) -> dict[floa
         return {}
     upward = next(iter(cells.values())).results[0].record["metrics"][metric]["higher_is_better"]
     top = max(cells, key=lambda axis: cells[axis].estimate.value * (1 if upward else -1))
-    rest = {axis: cell for axis, cell in cells.items() if axis != top}
-    to_best = _corrected({axis: difference(cell, cells[top], metric) for axis, cell in rest.items()})
+    rest, kept = {axis: cell for axis, cell in cells.items() if axis != top}, Kept(metric)
+    to_best = _corrected({axis: difference(cell, cells[top], kept) for axis, cell in rest.items()})
     to_base: dict[float, Difference] = {}
     if baseline in cells:
         others = {axis: cell for axis, cell in cells.items() if axis != baseline}
-        to_base = _corrected({axis: difference(cell, cells[baseline], metric) for axis, cell in others.items()})
+        to_base = _corrected({axis: difference(cell, cells[baseline], kept) for axis, cell in others.items()})
     return {
         axis: replace(
             cell,

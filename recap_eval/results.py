@@ -9,10 +9,11 @@ never overwrites an answer. The JSON is written last and holds the digest of the
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recap_eval.data.items import DataId
 from recap_eval.errors import DataError
@@ -20,6 +21,9 @@ from recap_eval.files import digest_file, digest_json, read_json, replacing, wri
 from recap_eval.models.base import ModelId
 from recap_eval.stats import Estimate, estimate
 from recap_eval.tasks.base import PERCENT, SHARE, Asked, ItemScores, Metric, Scores, Task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SCHEMA_VERSION = 1
 FOLDER = "results"
@@ -77,16 +81,29 @@ class Result:
         Raises:
             DataError: The parquet is missing or is not the one the record describes.
         """
-        import pyarrow.parquet as pq
-
-        path = self.path.with_name(self.record["items"]["file"])
-        if not path.is_file() or digest_file(path) != self.record["items"]["sha256"]:
-            raise DataError(f"{path} is missing or was changed.", "Measure again: recap-eval clip … --force")
-        rows = pq.read_table(path, filters=[("metric", "==", metric)])
+        rows = self.rows(metric)
         columns = rows.to_pydict()
         given = columns.get("given")
         rank = rows["rank"].to_numpy() if "rank" in columns and rows["rank"].null_count == 0 else None
         return ItemScores(columns["item"], columns["cluster"], rows["value"].to_numpy(), given, rank)
+
+    def rows(self, metric: str, columns: tuple[str, ...] | None = None) -> pa.Table:
+        """Return a metric's per-item scores as they are kept: the columns of `_write_items`, or some of them.
+
+        Raises:
+            DataError: See `items`.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        path = self.path.with_name(self.record["items"]["file"])
+        payload = path.read_bytes() if path.is_file() else b""
+        if hashlib.sha256(payload).hexdigest() != self.record["items"]["sha256"]:
+            raise DataError(f"{path} is missing or was changed.", "Measure again: recap-eval clip … --force")
+        file = pq.ParquetFile(pa.BufferReader(payload), read_dictionary=["metric"])
+        found = file.read(columns=None if columns is None else ["metric", *columns])
+        return found.filter(pc.equal(found["metric"], metric))
 
 
 def disagreement(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from recap_eval.leaderboard import Tables
     from recap_eval.report.render import Rendered
 
 
@@ -17,17 +18,19 @@ def render_boards(args: argparse.Namespace) -> int:
     Returns:
         0, or 1 if `--check` finds a difference.
     """
+    from recap_eval.leaderboard import Tables
     from recap_eval.report.render import EmptyBoard, board_names, check_board, render_board
 
+    tables = Tables(args.leaderboards)
     names = [args.board] if args.board else board_names(args.leaderboards)
     done, drifts = [], []
     for name in names:
         try:
             if args.check:
-                drift = check_board(name, args.leaderboards, args.out)
+                drift = check_board(name, args.leaderboards, args.out, tables)
                 drifts += [drift] if drift else []
             else:
-                _show(name, render_board(name, args.leaderboards, args.out), args.json)
+                _show(name, render_board(name, args.leaderboards, args.out, tables), args.json)
             done.append(name)
         except EmptyBoard as error:
             stale = args.out / f"{name}.md"
@@ -35,21 +38,21 @@ def render_boards(args: argparse.Namespace) -> int:
                 raise
             print(f"{name}: passed over. {error.what}", file=sys.stderr)
     if not args.board and done:
-        drifts += _index(args)
+        drifts += _index(args, tables)
     if args.check:
         found = {"checked": done, "drift": drifts}
         print(json.dumps(found) if args.json else "\n".join(drifts) or f"up to date: {', '.join(done)}")
     return 1 if drifts else 0
 
 
-def _index(args: argparse.Namespace) -> list[str]:
+def _index(args: argparse.Namespace, tables: Tables) -> list[str]:
     """Render or check what follows from all boards together; returns what drifted."""
     from recap_eval.report.render import check_index, render_index
 
     if args.check:
-        drift = check_index(args.leaderboards, args.out)
+        drift = check_index(args.leaderboards, args.out, tables)
         return [drift] if drift else []
-    files = [str(path) for path in render_index(args.leaderboards, args.out)]
+    files = [str(path) for path in render_index(args.leaderboards, args.out, tables)]
     print(json.dumps({"board": None, "files": files}) if args.json else ", ".join(files))
     return []
 

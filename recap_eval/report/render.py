@@ -10,7 +10,7 @@ from pathlib import Path
 from recap_eval.board import board_files, load_board
 from recap_eval.errors import DataError
 from recap_eval.files import replacing
-from recap_eval.leaderboard import Table, build_table
+from recap_eval.leaderboard import Table, Tables
 from recap_eval.report import html, text
 from recap_eval.report.caption_plots import PLOTS, Plot
 from recap_eval.report.cells import all_rows
@@ -50,8 +50,8 @@ def boards_of(tasks: set[str], leaderboards: Path) -> dict[str, set[str]]:
     return {name: found for name, found in shown.items() if found}
 
 
-def _table(name: str, leaderboards: Path) -> Table:
-    table = build_table(name, leaderboards)
+def _table(name: str, leaderboards: Path, tables: Tables | None) -> Table:
+    table = (tables or Tables(leaderboards)).of(name)
     if not table.measured and not table.published:
         why = f" Left out: {table.left_out[0]}" if table.left_out else ""
         hint = f"Measure a model: {text.measure_command(table.board)}"
@@ -92,7 +92,7 @@ def _write(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
-def render_board(name: str, leaderboards: Path, out: Path) -> Rendered:
+def render_board(name: str, leaderboards: Path, out: Path, tables: Tables | None = None) -> Rendered:
     """Render a board as markdown, csv, html and plots; the same results give the same bytes.
 
     Raises:
@@ -100,7 +100,7 @@ def render_board(name: str, leaderboards: Path, out: Path) -> Rendered:
         EmptyBoard: No result for it, and no published row.
         DataError: A record is unreadable.
     """
-    table = _table(name, leaderboards)
+    table = _table(name, leaderboards, tables)
     plots = {f"{name}.{form}": content for form, content in score_over_axis(table).items()}
     contents = {file: content.encode() for file, content in _texts(table, out, bool(plots)).items()} | plots
     for plot in _more(table):
@@ -110,12 +110,12 @@ def render_board(name: str, leaderboards: Path, out: Path) -> Rendered:
     return Rendered([out / file for file in contents], text.terminal(table))
 
 
-def check_board(name: str, leaderboards: Path, out: Path) -> str | None:
+def check_board(name: str, leaderboards: Path, out: Path, tables: Tables | None = None) -> str | None:
     """Return what differs between a rendered board and its results, or None.
 
     Texts are compared byte by byte; plots by the digest of their data, since matplotlib's bytes differ between versions.
     """
-    table = _table(name, leaderboards)
+    table = _table(name, leaderboards, tables)
     for file, content in _texts(table, out, _has_plot(table)).items():
         path = out / file
         if not path.is_file():
@@ -130,31 +130,32 @@ def check_board(name: str, leaderboards: Path, out: Path) -> str | None:
     return None
 
 
-def _gathered(leaderboards: Path, out: Path) -> dict[Path, str]:
+def _gathered(leaderboards: Path, out: Path, tables: Tables | None) -> dict[Path, str]:
     """Return the files that follow from all boards together: the index, and a README's block where it has one."""
-    tables = [build_table(name, leaderboards) for name in board_names(leaderboards)]
-    shown = [table for table in tables if table.measured or table.published]
+    known = tables or Tables(leaderboards)
+    found = [known.of(name) for name in board_names(leaderboards)]
+    shown = [table for table in found if table.measured or table.published]
     files, readme = {out / INDEX: index_page(shown)}, out.absolute().parent / README
     if (block := with_block(readme, results_block(shown, out.name))) is not None:
         files[readme] = block
     return files
 
 
-def render_index(leaderboards: Path, out: Path) -> list[Path]:
+def render_index(leaderboards: Path, out: Path, tables: Tables | None = None) -> list[Path]:
     """Write the page of all boards, and the block of results of the README beside the reports' folder if it has one.
 
     Raises:
         DataError: A record is unreadable, or the README has one mark of the block and not the other.
     """
-    found = _gathered(leaderboards, out)
+    found = _gathered(leaderboards, out, tables)
     for path, content in found.items():
         _write(path, content.encode())
     return list(found)
 
 
-def check_index(leaderboards: Path, out: Path) -> str | None:
+def check_index(leaderboards: Path, out: Path, tables: Tables | None = None) -> str | None:
     """Return what differs between those files and the boards, or None."""
-    for path, content in _gathered(leaderboards, out).items():
+    for path, content in _gathered(leaderboards, out, tables).items():
         if not path.is_file():
             return f"{path} is missing. Render it: recap-eval report"
         if (line := _first_difference(path.read_text(encoding="utf-8"), content)) is not None:
