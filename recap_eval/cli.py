@@ -93,6 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_captions(commands)
     _add_captioner(commands)
     _add_gallery(commands)
+    _add_leaderboard(commands)
     return parser
 
 
@@ -225,6 +226,12 @@ def _add_gallery(commands: Any) -> None:
     add_gallery(add_command(commands, "gallery", "show generated images: prompts by models, best and worst", EXAMPLES))
 
 
+def _add_leaderboard(commands: Any) -> None:
+    from recap_eval.commands.leaderboard_options import add_commands
+
+    add_commands(commands, run_leaderboard)
+
+
 def _add_judge(commands: Any) -> None:
     from recap_eval.judge.command import add_commands
 
@@ -259,6 +266,13 @@ def run_t2i(args: argparse.Namespace) -> int:
     from recap_eval.commands.t2i import evaluate_images
 
     return evaluate_images(args)
+
+
+def run_leaderboard(args: argparse.Namespace) -> int:
+    """Put results in and out, measure them again, import others'."""
+    from recap_eval.commands.leaderboard import run_leaderboard as run
+
+    return run(args)
 
 
 def run_judge(args: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from recap_eval.artifact import RUN_FACTS
 from recap_eval.board import Board, as_measured, asked, comparable, load_board, with_variants
+from recap_eval.imported import imported_tables
 from recap_eval.published import PublishedTable, load_published
 from recap_eval.results import Result, estimate_of, n_items, read_results
 from recap_eval.stats import ALPHA, BestPlace, Estimate, best_place, cluster_codes, holm, mean_over_seeds, paired_items
@@ -111,7 +112,7 @@ class Table:
         groups: Models without a place on the axis: one group, or one for each data set.
         left_out: Sentence by result that cannot stand in the table.
         sources: The data behind the columns: column number and record of `data`.
-        published: Published figures for the same columns, in no rank, difference or interval.
+        published: Figures for the same columns of papers or other programs, in no rank or difference.
     """
 
     board: Board
@@ -180,9 +181,10 @@ def build_table(name: str, leaderboards: Path, results: list[Result] | None = No
     groups = [Group(others, title) for (_, others), title in zip(rows, parts, strict=True) if others]
     left_out = dict.fromkeys(sentence for _, odd in filled for sentence in odd)
     sources = [(number, one[0].record["data"]) for part, _ in filled for number, one in part.items() if one]
-    published = tuple(load_published(reference, leaderboards) for reference in board.published)
+    others, odd = imported_tables(board, leaderboards)
+    published = (*(load_published(reference, leaderboards) for reference in board.published), *others)
     sweeps = tuple(sweep for part, _ in rows for sweep in part)
-    return Table(board, sweeps, tuple(groups), tuple(left_out), tuple(sources), published)
+    return Table(board, sweeps, tuple(groups), (*left_out, *odd), tuple(sources), published)
 
 
 def _by_data(board: Board, results: list[Result]) -> dict[str, list[Result]]:

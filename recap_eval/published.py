@@ -24,6 +24,7 @@ from recap_eval.files import read_json
 SHIPPED = Path(__file__).parent / "boards" / "published"
 FOLDER = "published"
 SCHEMA_VERSION = 1
+PUBLISHED, IMPORTED = "published", "imported"  # by a paper, or measured by another program (imported.py)
 HINT = "Model it on the shipped boards/published/recap-datacomp-1b.json."
 
 
@@ -35,15 +36,21 @@ class PublishedRow:
         label: Its name.
         meta: What is known of the model, with the keys of a result's meta where they mean the same.
         values: Figures by (task, metric).
+        intervals: Their 95 % intervals, as far as they are known.
     """
 
     label: str
     meta: dict[str, Any]
     values: dict[tuple[str, str], float]
+    intervals: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
 
     def figure(self, task: str, metric: str, data: str = "") -> float | None:
         """Return a figure, of the data that a column names if it does, or None."""
         return self.values.get((f"{task}:{data}" if data else task, metric))
+
+    def interval(self, task: str, metric: str, data: str = "") -> tuple[float, float] | None:
+        """Return a figure's 95 % interval, or None where it is not known."""
+        return self.intervals.get((f"{task}:{data}" if data else task, metric))
 
     def place(self, axis: str) -> float | None:
         """Return the row's place on a board's axis, or None."""
@@ -78,6 +85,7 @@ class PublishedTable:
         notes: What a reader must know: of the source, then of the table.
         rows: Its rows, in the order printed.
         prose: What the source's text says of it.
+        kind: Whether a paper printed it, or another program measured it.
     """
 
     title: str
@@ -87,6 +95,7 @@ class PublishedTable:
     notes: tuple[str, ...]
     rows: tuple[PublishedRow, ...] = field(repr=False)
     prose: tuple[Prose, ...] = ()
+    kind: str = PUBLISHED
 
     @property
     def place(self) -> str:
@@ -128,7 +137,7 @@ def read_source(path: Path) -> dict[str, PublishedTable]:
         DataError: It is not a source of published figures; the message says where.
     """
     record = read_json(path)
-    if not isinstance(record, dict) or record.get("kind") != "published":
+    if not isinstance(record, dict) or record.get("kind") != PUBLISHED:
         raise DataError(f"{path} does not hold published figures.", HINT)
     if record.get("schema_version") != SCHEMA_VERSION:
         raise DataError(f"{path} has schema version {record.get('schema_version')}.", f"This version reads {SCHEMA_VERSION}.")

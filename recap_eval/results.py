@@ -142,6 +142,14 @@ def result_path(root: Path, task: Asked, model: ModelId, what: str) -> Path:
     return root / FOLDER / result_folder(model.name, model.revision) / f"{task.name}-{what[:8]}.json"
 
 
+def record_path(root: Path, record: dict[str, Any]) -> Path:
+    """Return where a record belongs, by what it says of itself; see `result_path` and `identity`."""
+    task, model, data = record["task"], record["model"], record["data"]
+    asked = [task["name"], task["version"], record["settings"]]
+    what = digest_json([*asked, data["name"], data["split"], data["fingerprint"], model["protocol"]])
+    return root / FOLDER / result_folder(model["name"], model["revision"]) / f"{task['name']}-{what[:8]}.json"
+
+
 def result_folder(name: str, revision: str) -> str:
     """Return the name of the folder of a model's results."""
     return f"{slug(name)}-{digest_json(revision)[:8]}"

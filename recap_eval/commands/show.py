@@ -107,11 +107,16 @@ def find_data(result: Result, root: Path) -> Found:
         what = f"The data of {result.task} is not under {root}: no {', '.join(absent)}."
         return Found(None, labels, (what, f"Name its folder with --data DIR, or get it: {task.row.get}"))
     data = task.load(root)
-    _check_same_data(result, data, root)
+    check_same_data(result, data, root)
     return Found(data, labels)
 
 
-def _check_same_data(result: Result, data: AnyData, root: Path) -> None:
+def check_same_data(result: Result, data: AnyData, root: Path) -> None:
+    """Check that data is what a result was measured on.
+
+    Raises:
+        DataError: Its fingerprint is another one.
+    """
     found = fingerprint(
         [image.key for image in data.images], Digests(default_cache() / MEMORY).of(data.images), data.contents()
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recap_eval.board import Board
+from recap_eval.board import Board, Column
 from recap_eval.leaderboard import Cell, Group, Row, Table
-from recap_eval.published import PublishedRow, PublishedTable
+from recap_eval.published import PUBLISHED, PublishedRow, PublishedTable
 from recap_eval.report.forms import Form, forms, named, published_forms
 
 BEST, TIED, SEPARABLE = "**", "~", "*"
@@ -131,6 +131,16 @@ def published_label(board: Board, row: PublishedRow) -> str:
     return row.label if place is None else f"{place:g}"
 
 
+def published_text(row: PublishedRow, column: Column, form: Form, kind: str) -> str:
+    """Return a published figure with all its decimals, or one of another program as measured ones are, with its interval."""
+    where = (column.task, column.metric, column.data_name)
+    value, interval = row.figure(*where), row.interval(*where)
+    if value is None:
+        return NOT_PUBLISHED
+    half = f" ± {form.figure((interval[1] - interval[0]) / 2)}" if interval else ""
+    return form.printed(value) if kind == PUBLISHED else f"{form.figure(value)}{half}"
+
+
 def published_grid(table: Table, group: PublishedTable, around: str = "") -> list[list[str]]:
     """Return published rows as text, header first.
 
@@ -143,10 +153,9 @@ def published_grid(table: Table, group: PublishedTable, around: str = "") -> lis
     labels = [name(column) + ("" if column.higher_is_better else " ↓") for column in table.board.columns]
     lines, shape = [[axis_name(table.board), *labels]], published_forms(table, group)
     for row in group.rows:
-        found = [row.figure(column.task, column.metric, column.data_name) for column in table.board.columns]
-        told = zip(found, shape, strict=True)
-        cells = [NOT_PUBLISHED if value is None else f"{around}{form.printed(value)}{around}" for value, form in told]
-        lines.append([published_label(table.board, row), *cells])
+        cells = [published_text(row, column, form, group.kind) for column, form in zip(table.board.columns, shape, strict=True)]
+        marked = [cell if cell == NOT_PUBLISHED else f"{around}{cell}{around}" for cell in cells]
+        lines.append([published_label(table.board, row), *marked])
     return upright(lines, NOT_PUBLISHED) if table.board.by_data else lines
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from recap_eval.board import Column
 from recap_eval.leaderboard import Table
-from recap_eval.published import PublishedTable
+from recap_eval.published import PUBLISHED, PublishedTable
 from recap_eval.tasks.base import PERCENT, SHARE
 
 DIGITS, MOST = 4, 6  # significant digits of what is no per cent; decimals of what is printed
@@ -106,6 +106,9 @@ def published_forms(table: Table, group: PublishedTable) -> list[Form]:
     found = []
     for column in table.board.columns:
         values = [row.figure(column.task, column.metric, column.data_name) for row in group.rows]
+        if group.kind != PUBLISHED:  # with all the digits of a float
+            found.append(form_of(column, [value for value in values if value is not None]))
+            continue
         needs = Counter(sorted(decimals_of(column.scale * value) for value in values if value is not None))
         found.append(Form(column.scale, needs.most_common(1)[0][0] if needs else 1))
     return found

@@ -84,7 +84,7 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str]) -> st
         opening=opening(table),
         board=table.board, groups=groups, plots=_told(table, plots), legend=_legend(table), left_out=table.left_out,
         sources=text.sources_text(table), published=[_published(table, group) for group in table.published],
-        not_ranked=text.not_ranked(table.board), not_measured="" if table.measured else text.NOT_MEASURED,
+        not_measured="" if table.measured else text.NOT_MEASURED,
         hint=text.measure_command(table.board),
     )  # fmt: skip
     return page + "\n"
@@ -118,5 +118,6 @@ def _legend(table: Table) -> str:
 def _published(table: Table, group: PublishedTable) -> dict[str, object]:
     head, *rows = cells.published_grid(table, group)
     facts: dict[str, object] = {"title": text.published_title(group), "source": group.title, "url": group.url}
+    facts |= {"not_ranked": text.not_ranked(table.board, group.kind)}
     facts |= {"place": group.place, "notes": group.notes, "derived": derived(table, group)}
     return facts | {"head": head, "rows": rows}

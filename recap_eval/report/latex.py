@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recap_eval.leaderboard import Cell, Row, Table
-from recap_eval.published import PublishedTable
+from recap_eval.published import PUBLISHED, PublishedTable
 from recap_eval.report import cells, text
 from recap_eval.report.forms import Form, forms
 from recap_eval.report.opening import opening
@@ -36,7 +36,10 @@ def latex(table: Table) -> str:
         notes = [text.legend_items(board), cells.not_run(table, group)]
         parts += _tabular(f"{board.title}: {cells.group_title(board, group)}", lines, notes)
     for source in table.published:
-        parts += _tabular(f"{board.title}, {source.place} of {source.title}", _printed(table, source), [text.not_ranked(board)])
+        printed = source.kind == PUBLISHED
+        title = f"{board.title}, {source.place}{f' of {source.title}' if printed else ''}"
+        notes = [text.not_ranked(board, source.kind), *([] if printed else source.notes)]
+        parts += _tabular(title, _printed(table, source), notes)
     return "\n".join(parts) + "\n"
 
 

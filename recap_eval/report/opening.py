@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recap_eval.leaderboard import Cell, Sweep, Table
+from recap_eval.published import IMPORTED, PUBLISHED
 from recap_eval.report.cells import base_name
 from recap_eval.report.support import FEW_SEEDS
 
@@ -19,9 +20,10 @@ def opening(table: Table) -> list[str]:
 def _printed_only(table: Table) -> list[str]:
     rows = sum(len(group.rows) for group in table.published)
     sources = " and ".join(dict.fromkeys(f"“{group.title}” {group.version}".strip() for group in table.published))
+    given = "printed" if all(group.kind == PUBLISHED for group in table.published) else "given"
     return [
-        f"Nothing is measured here yet: {'the one row is' if rows == 1 else f'all {rows} rows are'} printed in {sources}.",
-        "They support what was printed, and arithmetic on it.",
+        f"Nothing is measured here yet: {'the one row is' if rows == 1 else f'all {rows} rows are'} {given} in {sources}.",
+        f"They support what was {given}, and arithmetic on it.",
         "Without errors and items nothing can be said of which differences are more than chance.",
     ]
 
@@ -106,4 +108,6 @@ def _unsupported(table: Table) -> str:
 
 
 def _beside(table: Table) -> str:
-    return ". Published rows have another protocol and no error: they are shown, never compared" if table.published else ""
+    told = {PUBLISHED: "Published rows have another protocol and no error", IMPORTED: "Imported rows are of no known protocol"}
+    kinds = dict.fromkeys(told[group.kind] for group in table.published)
+    return f". {'; '.join(kinds)}: they are shown, never compared" if kinds else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recap_eval.board import Board, Column
 from recap_eval.leaderboard import Cell, Row, Table
-from recap_eval.published import PublishedRow, PublishedTable
+from recap_eval.published import IMPORTED, PUBLISHED, PublishedRow, PublishedTable
 from recap_eval.report.cells import (
     BEST,
     aligned,
@@ -25,7 +25,8 @@ from recap_eval.report.support import support
 from recap_eval.tasks.generation import TABLE
 
 NOT_MEASURED = "No measured result yet: every figure below is published."
-NOT_RANKED = "{figures}, as printed there; not measured here, and in no rank, difference or interval of this report."
+NOT_RANKED = "{figures}, as {given} there; not measured here, and in no rank, difference or interval of this report."
+GIVEN = {PUBLISHED: "printed", IMPORTED: "measured"}
 LEGEND_ITEMS = "{figures} ± half-width of the 95 % t-interval over items, clustered by image."
 LEGEND = (  # {base} is the baseline's name
     "{figures}, mean over training seeds ± half-width of the 95 % t-interval (one seed: over items, clustered by "
@@ -46,9 +47,9 @@ def scales_text(board: Board) -> str:
     return "Figures are " + "; ".join(f"{how} ({', '.join(labels)})" for how, labels in found.items())
 
 
-def not_ranked(board: Board) -> str:
-    """Return what is said of published figures."""
-    return NOT_RANKED.format(figures=scales_text(board))
+def not_ranked(board: Board, kind: str = PUBLISHED) -> str:
+    """Return what is said of figures that a paper printed, or another program measured."""
+    return NOT_RANKED.format(figures=scales_text(board), given=GIVEN[kind])
 
 
 def legend(board: Board) -> str:
@@ -93,7 +94,7 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
     if table.groups and not table.sweeps:
         parts.append(legend_items(board))
     for printed in table.published:
-        told = f"[{printed.title}]({printed.url}), {printed.place}. {not_ranked(board)}"
+        told = f"[{printed.title}]({printed.url}), {printed.place}. {not_ranked(board, printed.kind)}"
         parts += [
             f"## {published_title(printed)}",
             told,
@@ -109,8 +110,8 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
 
 
 def published_title(group: PublishedTable) -> str:
-    """Return the heading of published rows."""
-    return f"Published: {group.place}"
+    """Return the heading of rows that a paper printed, or another program measured."""
+    return f"{group.kind.capitalize()}: {group.place}"
 
 
 def measure_command(board: Board) -> str:
@@ -163,10 +164,13 @@ def _printed(table: Table, group: PublishedTable) -> list[tuple[PublishedRow, in
 
 def _published_record(table: Table, group: PublishedTable, row: PublishedRow, number: int) -> dict[str, object]:
     board, column = table.board, table.board.columns[number]
-    facts: dict[str, object] = {"kind": "published", "source": f"{group.url} {group.place}", "row": published_label(board, row)}
+    facts: dict[str, object] = {"kind": group.kind, "source": f"{group.url} {group.place}", "row": published_label(board, row)}
     facts |= {board.axis: row.place(board.axis)} if board.axis else {}
     facts |= {"task": column.task, "metric": column.metric, "label": column.label}
-    return facts | _units(board, column) | {"value": row.figure(column.task, column.metric, column.data_name)}
+    where = (column.task, column.metric, column.data_name)
+    interval = row.interval(*where)
+    known = {"low": _rounded(interval[0]), "high": _rounded(interval[1])} if interval else {}
+    return facts | _units(board, column) | {"value": row.figure(*where)} | known
 
 
 def _units(board: Board, column: Column) -> dict[str, object]:
@@ -227,7 +231,7 @@ def terminal(table: Table) -> str:
     if not table.measured:
         parts += [NOT_MEASURED, f"Measure a model: {measure_command(table.board)}"]
     for group in table.published:
-        parts += [f"published, not measured here: {group.title} {group.place}, {group.url}"]
+        parts += [f"{group.kind}, not measured here: {group.title} {group.place}, {group.url}"]
         parts += [aligned(published_grid(table, group)), *[f"  {note}" for note in [*group.notes, *derived(table, group)]]]
     if table.left_out:
         parts += ["left out, not comparable:", *[f"  {line}" for line in table.left_out]]

@@ -1,0 +1,198 @@
+"""`recap-eval leaderboard verify`: results measured again in part, with the model and data that they name."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recap_eval.commands.show import check_same_data, find_result
+from recap_eval.console import note
+from recap_eval.data.root import default_root
+from recap_eval.errors import DataError, UserError
+from recap_eval.files import read_json
+from recap_eval.published import IMPORTED, PUBLISHED
+from recap_eval.results import Result
+
+if TYPE_CHECKING:
+    from recap_eval.models.base import DualEncoder
+    from recap_eval.verifying import Agreement, Verdict
+
+NO_ITEMS = {
+    PUBLISHED: "it holds figures that a paper printed: there is no model and no item behind them here",
+    IMPORTED: "it holds figures of another program, without items",
+}
+
+
+def verify_records(args: argparse.Namespace) -> int:
+    """Measure samples of results again; one that cannot be verified leaves the others running.
+
+    Returns:
+        0 if all agree, 1 if one differs or cannot be verified.
+    """
+    if not args.tolerance >= 0 or not 0 <= args.allow <= 1:
+        raise UserError("--tolerance is a number from 0, and --allow a share from 0 to 1.", "For example: --allow 0.005")
+    verdicts: list[Verdict] = []
+    failed: dict[str, DataError] = {}
+    for word in args.records:
+        try:
+            verdicts.append(_verify(args, word))
+        except DataError as error:
+            failed[word] = error
+        else:
+            if not args.json:
+                print("\n".join(_lines(verdicts[-1], args)))
+    if args.json:
+        errors = [{"record": word, "what": why.what, "hint": why.hint} for word, why in failed.items()]
+        print(json.dumps({"verified": [_as_json(one, args) for one in verdicts], "not_verified": errors}))
+    for why in failed.values():
+        print(f"error: {why.what}\n       {why.hint}", file=sys.stderr)
+    return 0 if not failed and all(one.agrees(args.allow) for one in verdicts) else 1
+
+
+def _verify(args: argparse.Namespace, word: str) -> Verdict:
+    from recap_eval.embed import Embedder
+    from recap_eval.registry import get_task
+    from recap_eval.verifying import check_model, check_settings, verify
+    from recap_eval.vetting import vet
+
+    result = _readable(word, args.leaderboards)
+    said = words_of(result)
+    root = args.data or _place(said.get("--data", [""])[-1]) or default_root()
+    vet(result.path, root)
+    task = get_task(result.task, root, said.get("--templates", [""])[-1])
+    if absent := task.missing(root):
+        what = f"{result.path} cannot be verified: its data is not under {root}: no {', '.join(absent)}."
+        raise DataError(what, "Name its folder: --data DIR")
+    data = task.load(root)
+    check_same_data(result, data, root)
+    model = _load(args, result, said)
+    check_model(result, model)
+    check_settings(result, task, model, data)
+    embedder = Embedder(model, args.batch_size, skip_bad=bool(result.record["skipped"]))
+    return verify(result, embedder, data, args.sample, args.tolerance)
+
+
+def _readable(word: str, root: Path) -> Result:
+    """Return a result that can be measured again.
+
+    Raises:
+        DataError: It cannot; the message says why.
+    """
+    from recap_eval.verifying import why_not
+
+    path = Path(word).expanduser()
+    if path.is_file() and isinstance(record := read_json(path), dict) and record.get("kind") in NO_ITEMS:
+        raise DataError(
+            f"{path} cannot be verified: {NO_ITEMS[record['kind']]}.", "Measure the model yourself: recap-eval clip --model M"
+        )
+    result = find_result(word, root)
+    if why := why_not(result):
+        command = result.record.get("run", {}).get("command")
+        hint = f"Measure it again into another folder and compare: {command}" if command else "Measure it again and compare."
+        raise DataError(f"{result.path} cannot be verified: {why}.", hint)
+    return result
+
+
+def words_of(result: Result) -> dict[str, list[str]]:
+    """Return the options of the command that measured a result, each with what it was given; nothing if it was another one."""
+    try:
+        words = shlex.split(str(result.record.get("run", {}).get("command", "")))
+    except ValueError:
+        return {}
+    found: dict[str, list[str]] = {}
+    for name, value in zip(words, [*words[1:], ""], strict=True):
+        if name.startswith("--"):
+            option, given, rest = name.partition("=")
+            found.setdefault(option, []).append(rest if given else value)
+    return found if words[1:2] == ["clip"] else {}
+
+
+def _place(word: str) -> Path | None:
+    """Return a folder that a record names, if it is there."""
+    path = Path(word).expanduser()
+    return path if word and path.is_dir() else None
+
+
+def _load(args: argparse.Namespace, result: Result, said: dict[str, list[str]]) -> DualEncoder:
+    from recap_eval.models.base import Loading
+    from recap_eval.models.loading import load, resolve_device
+
+    protocol = result.record["model"]["protocol"]
+    precision = protocol.get("precision", "fp32")
+    fast = protocol.get("pixels") == "fast"
+    how = Loading("bf16" if precision == "bf16" else "fp32", resolve_device(args.device), fast)
+    specs = [args.model] if args.model else _named(result, said)
+    for spec in specs:
+        note(f"{result.task}: {spec}")
+        model = load(spec, how)
+        if model.id.revision == result.record["model"]["revision"] or spec == specs[-1]:
+            return model
+    raise AssertionError("there is a model")
+
+
+def _named(result: Result, said: dict[str, list[str]]) -> list[str]:
+    """Return the models that a record's command named; what would run somebody's code is never taken from a record."""
+    specs = said.get("--model", [])
+    if not specs:
+        raise DataError(f"{result.path} does not say where its model is.", "Name it: --model M")
+    if code := [
+        spec for spec in specs if ".py:" in spec or (":" in spec and not spec.startswith(LOADED) and not Path(spec).exists())
+    ]:
+        raise DataError(f"{result.path} names code as its model: {code[0]}.", "If you trust it, name it yourself: --model M")
+    return specs
+
+
+LOADED = ("hf-hub:", "local-dir:", "transformers:", "longclip:")  # specs with a colon that name files, not code
+
+
+def _lines(verdict: Verdict, args: argparse.Namespace) -> list[str]:
+    result, good = verdict.result, verdict.agrees(args.allow)
+    drawn = "all" if verdict.images == verdict.of else f"{verdict.images:,} of"
+    head = f"{result.model}, {result.task}: {'agrees' if good else 'DIFFERS'}; {drawn} {verdict.of:,} images measured again"
+    rule = f"a score may differ by {args.tolerance:g}" + (
+        f", and {100 * args.allow:g} % of items by more" if args.allow else ""
+    )
+    lines = [f"{head}, {rule}", *(f"  {_line(one)}" for one in verdict.agreements)]
+    if verdict.follow:
+        lines.append(f"  not compared, since they follow from these items: {', '.join(verdict.follow)}")
+    return lines if good else [*lines, f"  {_devices(result)}"]
+
+
+def _line(one: Agreement) -> str:
+    equal = f"{one.metric}: {one.items - one.differ:,} of {one.items:,} items agree"
+    if one.first is None:
+        return f"{equal}, the largest difference is {one.largest:g}"
+    item, *scores = one.first
+    then, now = ("no score" if math.isnan(score) else f"{score:g}" for score in scores)
+    return f"{equal}; the first that does not: {item}, {then} in the record, {now} now"
+
+
+def _devices(result: Result) -> str:
+    """Say on what a result was measured, and on what now: near ties fall differently between devices and versions."""
+    from recap_eval.provenance import device_name, package_versions
+
+    run = result.record.get("run", {})
+    then = f"{run.get('device', 'a device that is not told')}, torch {run.get('packages', {}).get('torch', '?')}"
+    here = f"{device_name()}, torch {package_versions().get('torch', '?')}"
+    return f"Measured on {then}; now on {here}. Near ties may fall otherwise on another device: --allow 0.005"
+
+
+def _as_json(verdict: Verdict, args: argparse.Namespace) -> dict[str, Any]:
+    metrics = {
+        one.metric: {"items": one.items, "differ": one.differ, "largest": one.largest}
+        | {"first": None if one.first is None else _first(*one.first)}
+        for one in verdict.agreements
+    }
+    facts = {"record": str(verdict.result.path), "agrees": verdict.agrees(args.allow), "images": verdict.images}
+    facts |= {"of": verdict.of, "tolerance": args.tolerance, "allow": args.allow}
+    return facts | {"metrics": metrics, "follow": list(verdict.follow)}
+
+
+def _first(item: str, then: float, now: float) -> dict[str, Any]:
+    """Return the first item that differs; a score that one side lacks is null."""
+    return {"item": item, "then": None if math.isnan(then) else then, "now": None if math.isnan(now) else now}
