@@ -10,12 +10,13 @@ from typing import Any
 from recap_eval.board import board_files
 from recap_eval.errors import DataError
 from recap_eval.files import read_json, replacing, write_json
-from recap_eval.imported import Imported, imported_path
+from recap_eval.imported import Imported, imported_path, read_imported
 from recap_eval.leaderboard import Table, Tables
 from recap_eval.published import PUBLISHED
 from recap_eval.results import Result, record_path
 
 ADDED, REPLACED, SAME = "added", "replaced", "there already"
+TAKE = "Look at both; to put this one in its place: --replace"
 FILES = ("items", "answers")  # parts of a record that name a file beside it
 
 
@@ -111,7 +112,9 @@ def add(result: Result, root: Path, replace: bool = False, write: bool = True) -
         name = f"{place.stem}{source.name[source.name.index('.') :] if part != 'items' else '.parquet'}"
         record = record | {part: record[part] | {"file": name}}
         payloads[name] = source
-    state = _state(place, record, replace, result.path)
+    state = _state(place, record)
+    if state == REPLACED and not replace:
+        raise DataError(f"{result.path} gives another answer to the question of {place}.", TAKE)
     if write and state != SAME:
         for name, source in payloads.items():
             _copy(source, place.with_name(name))
@@ -125,17 +128,10 @@ def _copy(source: Path, place: Path) -> None:
         part.write_bytes(payload)
 
 
-def _state(place: Path, record: dict[str, Any], replace: bool, source: Path) -> str:
+def _state(place: Path, record: dict[str, Any]) -> str:
     if not place.is_file():
         return ADDED
-    known = read_json(place)
-    if known == record:
-        return SAME
-    if not replace:
-        same = known.get("items", {}).get("sha256") == record.get("items", {}).get("sha256")
-        how = "with the same items and another description" if same else "with other figures"
-        raise DataError(f"{source} answers the question of {place}, {how}.", "Take its place: --replace. Look at both first.")
-    return REPLACED
+    return SAME if read_json(place) == record else REPLACED
 
 
 def add_imported(record: dict[str, Any], root: Path, source: Path, replace: bool = False, write: bool = True) -> Came:
@@ -151,8 +147,11 @@ def add_imported(record: dict[str, Any], root: Path, source: Path, replace: bool
     Raises:
         DataError: Other figures of the same model and task are there.
     """
-    place = imported_path(root, record["model"]["name"], record["task"]["name"])
-    state = _state(place, record, replace, source)
+    place = imported_path(root, record["model"]["name"], record["from"]["fields"]["dataset"])
+    known = read_imported(place).record if place.is_file() else None
+    state = ADDED if known is None else SAME if known["metrics"] == record["metrics"] else REPLACED
+    if state == REPLACED and not replace:
+        raise DataError(f"{source} has other figures of this model and data set than {place}.", TAKE)
     if write and state != SAME:
         write_json(place, record)
     return Came(place, state)
@@ -174,14 +173,15 @@ def _of_results(table: Table, paths: set[str]) -> list[Loss]:
             for number, cell in sorted(row.cells.items()):
                 left = sum(str(one.path) not in paths for one in cell.results)
                 if left < len(cell.results):
-                    title = f"{part.title}, {row.label}" if part.title else row.label
+                    label = row.label if row.axis is None else f"p = {row.label}"
+                    title = f"{part.title}, {label}" if part.title else label
                     found.append(Loss(table.board.name, title, table.board.columns[number].label, left))
     return found
 
 
 def _of_imported(table: Table, gone: set[tuple[str, str, str]]) -> list[Loss]:
     return [
-        Loss(table.board.name, f"{group.place}, {row.label}", column.label, 0)
+        Loss(table.board.name, f"{group.title}, {row.label}", column.label, 0)
         for group in table.published
         for row in group.rows
         for column in table.board.columns

@@ -1,6 +1,6 @@
 """Figures that another program measured: kept as records of their own kind, shown beside measured rows and never among them.
 
-    <root>/imported/<model>-<digest>/<task>.json
+    <root>/imported/<model>-<digest>/<data set>.json
 
     {"schema_version": 1, "kind": "imported",
      "from": {"tool": "clip_benchmark", "file": …, "sha256": …, "fields": {what the tool told of the run}},
@@ -87,9 +87,9 @@ class Imported:
         return str(self.record["from"]["tool"])
 
 
-def imported_path(root: Path, model: str, task: str) -> Path:
-    """Return where a record of another program lies."""
-    return root / FOLDER / f"{slug(model)}-{digest_json(model)[:8]}" / f"{slug(task)}.json"
+def imported_path(root: Path, model: str, dataset: str) -> Path:
+    """Return where a record of another program lies: by model, and by what that program calls the data set."""
+    return root / FOLDER / f"{slug(model)}-{digest_json(model)[:8]}" / f"{slug(dataset)}.json"
 
 
 def read_imported(path: Path) -> Imported:
@@ -139,7 +139,7 @@ def imported_tables(board: Board, root: Path) -> tuple[list[PublishedTable], lis
 
 def _table(tool: Tool, models: dict[str, list[Imported]]) -> PublishedTable:
     rows = tuple(_row(model, found) for model, found in sorted(models.items()))
-    return PublishedTable(tool.name, tool.url, "", f"from {tool.name}", tool.notes, rows, kind=IMPORTED)
+    return PublishedTable(tool.name, tool.url, "", "", tool.notes, rows, kind=IMPORTED)
 
 
 def _row(model: str, found: list[Imported]) -> PublishedRow:

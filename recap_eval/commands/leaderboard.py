@@ -132,10 +132,14 @@ def _print(done: dict[str, Done], boards: list[str], args: argparse.Namespace) -
         for line in one.notes:
             note(f"  note: {line}")
     if boards and not args.dry_run:
-        given = [] if args.leaderboards == Path("leaderboards") else ["--leaderboards", str(args.leaderboards)]
-        print(f"Boards that show them: {', '.join(boards)}. Render: {' '.join(['recap-eval report', *given])}")
+        print(f"Boards that show them: {', '.join(boards)}. {_render(args.leaderboards)}")
     elif done and not boards:
         note("No board shows them.")
+
+
+def _render(leaderboards: Path) -> str:
+    given = "" if leaderboards == Path("leaderboards") else f" --leaderboards {leaderboards}"
+    return f"Render: recap-eval report{given}"
 
 
 def remove_records(args: argparse.Namespace) -> int:
@@ -155,7 +159,7 @@ def remove_records(args: argparse.Namespace) -> int:
         told = {"records": [str(one.path) for one in found], "removed": [str(path) for path in gone], "dry_run": args.dry_run}
         print(json.dumps(told | {"boards_lose": [vars(loss) for loss in lost]}))
     elif gone:
-        print(f"Removed {len(gone)} files. Render: recap-eval report")
+        print(f"Removed {len(gone)} files. {_render(args.leaderboards)}")
     else:
         print("Nothing was removed.")
     return 0

@@ -151,7 +151,8 @@ def published_grid(table: Table, group: PublishedTable, around: str = "") -> lis
     """
     name = named if table.board.by_data else (lambda column: column.label)
     labels = [name(column) + ("" if column.higher_is_better else " ↓") for column in table.board.columns]
-    lines, shape = [[axis_name(table.board), *labels]], published_forms(table, group)
+    first = axis_name(table.board) if group.kind == PUBLISHED else "model"
+    lines, shape = [[first, *labels]], published_forms(table, group)
     for row in group.rows:
         cells = [published_text(row, column, form, group.kind) for column, form in zip(table.board.columns, shape, strict=True)]
         marked = [cell if cell == NOT_PUBLISHED else f"{around}{cell}{around}" for cell in cells]

@@ -37,7 +37,7 @@ def latex(table: Table) -> str:
         parts += _tabular(f"{board.title}: {cells.group_title(board, group)}", lines, notes)
     for source in table.published:
         printed = source.kind == PUBLISHED
-        title = f"{board.title}, {source.place}{f' of {source.title}' if printed else ''}"
+        title = f"{board.title}, {source.place} of {source.title}" if printed else f"{board.title}, by {source.title}"
         notes = [text.not_ranked(board, source.kind), *([] if printed else source.notes)]
         parts += _tabular(title, _printed(table, source), notes)
     return "\n".join(parts) + "\n"

@@ -94,7 +94,7 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
     if table.groups and not table.sweeps:
         parts.append(legend_items(board))
     for printed in table.published:
-        told = f"[{printed.title}]({printed.url}), {printed.place}. {not_ranked(board, printed.kind)}"
+        told = f"[{printed.title}]({printed.url}){_comma(printed.place)}. {not_ranked(board, printed.kind)}"
         parts += [
             f"## {published_title(printed)}",
             told,
@@ -111,7 +111,11 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
 
 def published_title(group: PublishedTable) -> str:
     """Return the heading of rows that a paper printed, or another program measured."""
-    return f"{group.kind.capitalize()}: {group.place}"
+    return f"{group.kind.capitalize()}: {group.place or group.title}"
+
+
+def _comma(place: str) -> str:
+    return f", {place}" if place else ""
 
 
 def measure_command(board: Board) -> str:
@@ -164,7 +168,11 @@ def _printed(table: Table, group: PublishedTable) -> list[tuple[PublishedRow, in
 
 def _published_record(table: Table, group: PublishedTable, row: PublishedRow, number: int) -> dict[str, object]:
     board, column = table.board, table.board.columns[number]
-    facts: dict[str, object] = {"kind": group.kind, "source": f"{group.url} {group.place}", "row": published_label(board, row)}
+    facts: dict[str, object] = {
+        "kind": group.kind,
+        "source": f"{group.url} {group.place}".strip(),
+        "row": published_label(board, row),
+    }
     facts |= {board.axis: row.place(board.axis)} if board.axis else {}
     facts |= {"task": column.task, "metric": column.metric, "label": column.label}
     where = (column.task, column.metric, column.data_name)
@@ -231,7 +239,7 @@ def terminal(table: Table) -> str:
     if not table.measured:
         parts += [NOT_MEASURED, f"Measure a model: {measure_command(table.board)}"]
     for group in table.published:
-        parts += [f"{group.kind}, not measured here: {group.title} {group.place}, {group.url}"]
+        parts += [f"{group.kind}, not measured here: {f'{group.title} {group.place}'.strip()}, {group.url}"]
         parts += [aligned(published_grid(table, group)), *[f"  {note}" for note in [*group.notes, *derived(table, group)]]]
     if table.left_out:
         parts += ["left out, not comparable:", *[f"  {line}" for line in table.left_out]]
