@@ -154,14 +154,15 @@ def _check_file(path: Path, part: str, told: Any) -> None:
 
 def _check_items(result: Result) -> None:
     """Check that figures follow from the scores beside them."""
-    from pyarrow import ArrowInvalid
+    import pyarrow as pa
 
+    kinds = pa.schema([("item", pa.string()), ("cluster", pa.string()), ("value", pa.float64())])
     for name, cell in result.record["metrics"].items():
         if n_items(cell) == 0:
             continue
         try:
-            rows = result.rows(name, ("item", "cluster", "value"))
-        except (ArrowInvalid, KeyError) as error:
+            rows = result.rows(name).select(kinds.names).cast(kinds)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
             file = result.path.with_name(result.record["items"]["file"])
             raise DataError(f"{file} holds no scores ({str(error).splitlines()[0][:80]}).", AGAIN) from error
         if len(rows) != n_items(cell):

@@ -84,7 +84,7 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str]) -> st
         opening=opening(table),
         board=table.board, groups=groups, plots=_told(table, plots), legend=_legend(table), left_out=table.left_out,
         sources=text.sources_text(table), published=[_published(table, group) for group in table.published],
-        not_measured="" if table.measured else text.NOT_MEASURED,
+        not_measured="" if table.measured else text.not_measured(table),
         hint=text.measure_command(table.board),
     )  # fmt: skip
     return page + "\n"

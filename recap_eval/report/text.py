@@ -24,9 +24,11 @@ from recap_eval.report.printed import derived
 from recap_eval.report.support import support
 from recap_eval.tasks.generation import TABLE
 
-NOT_MEASURED = "No measured result yet: every figure below is published."
-NOT_RANKED = "{figures}, as {given} there; not measured here, and in no rank, difference or interval of this report."
-GIVEN = {PUBLISHED: "printed", IMPORTED: "measured"}
+NOT_MEASURED = "No measured result yet: every figure below is {kinds}."
+NOT_RANKED = {
+    PUBLISHED: "{figures}, as printed there; not measured here, and in no rank, difference or interval of this report.",
+    IMPORTED: "{figures}, as measured there; not measured here, and in no rank or difference of this report.",
+}
 LEGEND_ITEMS = "{figures} ± half-width of the 95 % t-interval over items, clustered by image."
 LEGEND = (  # {base} is the baseline's name
     "{figures}, mean over training seeds ± half-width of the 95 % t-interval (one seed: over items, clustered by "
@@ -49,7 +51,12 @@ def scales_text(board: Board) -> str:
 
 def not_ranked(board: Board, kind: str = PUBLISHED) -> str:
     """Return what is said of figures that a paper printed, or another program measured."""
-    return NOT_RANKED.format(figures=scales_text(board), given=GIVEN[kind])
+    return NOT_RANKED[kind].format(figures=scales_text(board))
+
+
+def not_measured(table: Table) -> str:
+    """Return what is said of a board without a measured result."""
+    return NOT_MEASURED.format(kinds=" or ".join(dict.fromkeys(group.kind for group in table.published)))
 
 
 def legend(board: Board) -> str:
@@ -87,7 +94,7 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
         parts += [pipe(grid(table, rows, "p", deltas=False)), f"Paired difference to {base_name(board)}:"]
         parts += [pipe(grid(table, rows, "p", deltas=True)), legend(board)]
     if not table.measured:
-        parts.append(f"{NOT_MEASURED} Measure a model: `{measure_command(board)}`")
+        parts.append(f"{not_measured(table)} Measure a model: `{measure_command(board)}`")
     parts += [f"![{title}]({file})" for file, title in plots.items()]
     for group in table.groups:
         parts += [f"## {group_title(board, group)}", pipe(group_grid(table, group)), not_run(table, group)]
@@ -237,7 +244,7 @@ def terminal(table: Table) -> str:
         parts += [part.title, aligned(group_grid(table, part)), not_run(table, part)] if table.board.by_data else []
         parts += [] if table.board.by_data else [_plain(table, part.rows, "model")]
     if not table.measured:
-        parts += [NOT_MEASURED, f"Measure a model: {measure_command(table.board)}"]
+        parts += [not_measured(table), f"Measure a model: {measure_command(table.board)}"]
     for group in table.published:
         parts += [f"{group.kind}, not measured here: {f'{group.title} {group.place}'.strip()}, {group.url}"]
         parts += [aligned(published_grid(table, group)), *[f"  {note}" for note in [*group.notes, *derived(table, group)]]]
