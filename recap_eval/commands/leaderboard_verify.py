@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from recap_eval.models.base import DualEncoder
     from recap_eval.verifying import Agreement, Verdict
 
+LOADED = ("hf-hub:", "local-dir:", "transformers:", "longclip:")  # before names of models that are files, not code
 NO_ITEMS = {
     PUBLISHED: "it holds figures that a paper printed: there is no model and no item behind them here",
     IMPORTED: "it holds figures of another program, without items",
@@ -64,6 +64,7 @@ def _verify(args: argparse.Namespace, word: str) -> Verdict:
     said = words_of(result)
     root = args.data or _place(said.get("--data", [""])[-1]) or default_root()
     vet(result.path, root)
+    _check_repeatable(result)
     task = get_task(result.task, root, said.get("--templates", [""])[-1])
     if absent := task.missing(root):
         what = f"{result.path} cannot be verified: its data is not under {root}: no {', '.join(absent)}."
@@ -78,38 +79,39 @@ def _verify(args: argparse.Namespace, word: str) -> Verdict:
 
 
 def _readable(word: str, root: Path) -> Result:
-    """Return a result that can be measured again.
+    """Return a result that a user names, which has items of its own.
 
     Raises:
-        DataError: It cannot; the message says why.
+        DataError: It has none; the message says why.
     """
-    from recap_eval.verifying import why_not
-
     path = Path(word).expanduser()
     if path.is_file() and isinstance(record := read_json(path), dict) and record.get("kind") in NO_ITEMS:
-        raise DataError(
-            f"{path} cannot be verified: {NO_ITEMS[record['kind']]}.", "Measure the model yourself: recap-eval clip --model M"
-        )
-    result = find_result(word, root)
+        what = f"{path} cannot be verified: {NO_ITEMS[record['kind']]}."
+        raise DataError(what, "Measure the model yourself: recap-eval clip --model M")
+    return find_result(word, root)
+
+
+def _check_repeatable(result: Result) -> None:
+    from recap_eval.verifying import why_not
+
     if why := why_not(result):
-        command = result.record.get("run", {}).get("command")
+        command = result.record["run"].get("command")
         hint = f"Measure it again into another folder and compare: {command}" if command else "Measure it again and compare."
         raise DataError(f"{result.path} cannot be verified: {why}.", hint)
-    return result
 
 
 def words_of(result: Result) -> dict[str, list[str]]:
     """Return the options of the command that measured a result, each with what it was given; nothing if it was another one."""
-    try:
-        words = shlex.split(str(result.record.get("run", {}).get("command", "")))
-    except ValueError:
+    run = result.record.get("run")
+    words = str(run.get("command", "")).split() if isinstance(run, dict) else []
+    if words[1:2] != ["clip"]:
         return {}
     found: dict[str, list[str]] = {}
     for name, value in zip(words, [*words[1:], ""], strict=True):
         if name.startswith("--"):
             option, given, rest = name.partition("=")
             found.setdefault(option, []).append(rest if given else value)
-    return found if words[1:2] == ["clip"] else {}
+    return found
 
 
 def _place(word: str) -> Path | None:
@@ -140,14 +142,14 @@ def _named(result: Result, said: dict[str, list[str]]) -> list[str]:
     specs = said.get("--model", [])
     if not specs:
         raise DataError(f"{result.path} does not say where its model is.", "Name it: --model M")
-    if code := [
-        spec for spec in specs if ".py:" in spec or (":" in spec and not spec.startswith(LOADED) and not Path(spec).exists())
-    ]:
-        raise DataError(f"{result.path} names code as its model: {code[0]}.", "If you trust it, name it yourself: --model M")
+    if code := next(filter(_is_code, specs), None):
+        raise DataError(f"{result.path} names code as its model: {code}.", "If you trust it, name it yourself: --model M")
     return specs
 
 
-LOADED = ("hf-hub:", "local-dir:", "transformers:", "longclip:")  # specs with a colon that name files, not code
+def _is_code(spec: str) -> bool:
+    """Return whether a word may name a class, MODULE:ATTR, and no file or model of a hub."""
+    return ".py:" in spec or (":" in spec and not spec.startswith(LOADED) and not Path(spec).exists())
 
 
 def _lines(verdict: Verdict, args: argparse.Namespace) -> list[str]:
