@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from recap_eval.data.items import AnyData, CaptionedImages, CaptionPairs, CaptionQuads, LabelledImages
@@ -31,6 +32,7 @@ WHY_NOT = {  # why results of other kinds cannot be measured again here, by kind
     "captioner": "it is of answers that a captioner generated, which are kept beside it as they were",
     "judge": "it is of a judge's ratings, and nobody repeats those",
 }
+WHOLE = "the whole"  # stands for an item where a figure has none
 JUDGED = "it is of a judge's ratings, and nobody repeats those"
 
 
@@ -76,13 +78,15 @@ class Verdict:
         images: Images measured again.
         of: Images of the data.
         follow: Metrics that were not compared, since they follow from items that were.
+        against: The record of a measurement made again elsewhere, where that is what it was compared with.
     """
 
     result: Result
     agreements: tuple[Agreement, ...]
     images: int
     of: int
-    follow: tuple[str, ...]
+    follow: tuple[str, ...] = ()
+    against: Path | None = None
 
     def agrees(self, allow: float) -> bool:
         """Return whether at most a share `allow` of each metric's items differ."""
@@ -146,25 +150,59 @@ def verify(result: Result, embedder: Embedder, data: AnyData, sample: int, toler
     compared = [name for name in there if name in scores.metrics and name not in PLAIN]
     if not compared:
         raise DataError(f"{result.path} keeps no items that could be compared.", "Measure it again: recap-eval clip … --force")
-    found = tuple(_agreement(name, result.items(name), scores.metrics[name], part, tolerance) for name in compared)
+    now = {name: _scored(scores.metrics[name]) for name in compared}
+    called = {name: {part.names.get(item, item): value for item, value in found.items()} for name, found in now.items()}
+    agreed = tuple(_agreement(name, _of_part(result.items(name), part), called[name], tolerance) for name in compared)
     follow = tuple(name for name in there if name not in compared)
-    return Verdict(result, found, len(part.data.images), len(whole.images), follow)
+    return Verdict(result, agreed, len(part.data.images), len(whole.images), follow)
 
 
-def _agreement(metric: str, then: ItemScores, now: ItemScores, part: Part, tolerance: float) -> Agreement:
-    scored = {part.names.get(item, item): float(value) for item, value in zip(now.items, now.values, strict=True)}
-    asked = set(part.names.values()) or {image.key for image in part.data.images}
-    whole = isinstance(part.data, CaptionedImages)
-    pairs = [
-        (item, float(value), scored.get(item, math.nan))
-        for item, value in zip(then.items, then.values, strict=True)
-        if whole or item in asked
-    ]
-    known = {item for item, _, _ in pairs}
-    pairs += [(item, math.nan, value) for item, value in scored.items() if item not in known]
-    odd = [pair for pair in pairs if not abs(pair[1] - pair[2]) <= tolerance]  # a score that one side lacks is no agreement
+def compare_again(result: Result, again: Result, tolerance: float) -> Verdict:
+    """Compare a result with the same question's answer in another folder: item by item, and figures that have none by value.
+
+    Args:
+        result: The result.
+        again: What was measured again; both were vetted.
+        tolerance: By how much a score may differ; of a figure of the whole, relative to it where it is above 1.
+
+    Raises:
+        DataError: The two have no metric in common.
+    """
+    ours, theirs = result.record["metrics"], again.record["metrics"]
+    common = [name for name in ours if name in theirs]
+    if not common:
+        raise DataError(f"{result.path} and {again.path} have no metric in common.", "Measure it with the same metrics.")
+    found = []
+    for name in common:
+        if n_items(ours[name]) and n_items(theirs[name]):
+            then, now = (_scored(one.items(name)) for one in (result, again))
+            found.append(_agreement(name, then, now, tolerance))
+        else:
+            then, now = {WHOLE: float(ours[name]["value"])}, {WHOLE: float(theirs[name]["value"])}
+            found.append(_agreement(name, then, now, tolerance * max(1.0, abs(then[WHOLE]))))
+    images = max(int(cell["n_clusters"]) for cell in ours.values())
+    return Verdict(result, tuple(found), images, images, tuple(name for name in ours if name not in theirs), again.path)
+
+
+def _scored(scores: ItemScores) -> dict[str, float]:
+    return dict(zip(scores.items, map(float, scores.values), strict=True))
+
+
+def _agreement(metric: str, then: dict[str, float], now: dict[str, float], tolerance: float) -> Agreement:
+    """Compare scores by item; one that a side lacks is no agreement."""
+    pairs = [(item, then.get(item, math.nan), now.get(item, math.nan)) for item in {**then, **now}]
+    odd = [pair for pair in pairs if not abs(pair[1] - pair[2]) <= tolerance]
     gaps = [abs(one - other) for _, one, other in pairs if not math.isnan(one - other)]
     return Agreement(metric, len(pairs), len(odd), max(gaps, default=0.0), odd[0] if odd else None)
+
+
+def _of_part(scores: ItemScores, part: Part) -> dict[str, float]:
+    """Return a result's scores of the items of a part."""
+    found = _scored(scores)
+    if isinstance(part.data, CaptionedImages):
+        return found
+    asked = set(part.names.values()) or {image.key for image in part.data.images}
+    return {item: value for item, value in found.items() if item in asked}
 
 
 def _drawn(keys: Sequence[str], sample: int) -> list[int]:

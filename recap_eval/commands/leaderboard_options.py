@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   recap-eval leaderboard add theirs --dry-run                             check only
   recap-eval leaderboard verify runs-p0.5/scenes-zeroshot --model runs/p0.5 --data scenes
   recap-eval leaderboard verify leaderboards/results/A-1b2c3d4e/*.json --sample 1000 --tolerance 1e-6 --allow 0.002
+  recap-eval leaderboard verify images-a/t2i-clip --again build/again     for what it cannot measure again by itself
   recap-eval leaderboard remove runs-p0.5/scenes-zeroshot --dry-run       what boards would lose
   recap-eval leaderboard import ViT-B-32.json benchmark.csv               of clip_benchmark; never ranked with ours
 
@@ -79,6 +80,12 @@ def _add_verify(action: argparse.ArgumentParser) -> None:
     )
     action.add_argument(
         "--allow", type=float, default=0.0, metavar="SHARE", help="share of items that may differ, as near ties do (0)"
+    )
+    action.add_argument(
+        "--again",
+        type=as_path,
+        metavar="DIR",
+        help="compare with what was measured again into this folder, of any kind of task",
     )
     action.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     action.add_argument("--batch-size", type=positive, metavar="N", help="images a forward pass (64 on a CPU, 256 on a GPU)")

@@ -57,13 +57,15 @@ def verify_records(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace, word: str) -> Verdict:
     from recap_eval.embed import Embedder
     from recap_eval.registry import get_task
-    from recap_eval.verifying import check_model, check_settings, verify
+    from recap_eval.verifying import check_model, check_settings, compare_again, verify
     from recap_eval.vetting import vet
 
     result = _readable(word, args.leaderboards)
     said = words_of(result)
     root = args.data or _place(said.get("--data", [""])[-1]) or default_root()
     vet(result.path, root)
+    if args.again:
+        return compare_again(result, _measured_again(result, args.again, root), args.tolerance)
     _check_repeatable(result)
     task = get_task(result.task, root, said.get("--templates", [""])[-1])
     if absent := task.missing(root):
@@ -96,8 +98,23 @@ def _check_repeatable(result: Result) -> None:
 
     if why := why_not(result):
         command = result.record["run"].get("command")
-        hint = f"Measure it again into another folder and compare: {command}" if command else "Measure it again and compare."
+        hint = f"Measure it again with --out DIR, then verify with --again DIR: {command or 'recap-eval …'}"
         raise DataError(f"{result.path} cannot be verified: {why}.", hint)
+
+
+def _measured_again(result: Result, folder: Path, root: Path) -> Result:
+    """Return the answer to the same question in another folder: it lies in the same place there."""
+    from recap_eval.results import record_path
+    from recap_eval.vetting import vet
+
+    place = record_path(folder, result.record)
+    if place.resolve() == result.path.resolve():
+        raise UserError(f"{folder} is where {result.path} lies itself.", "Measure it again into another folder: --out DIR")
+    if not place.is_file():
+        command = result.record["run"].get("command", "the command that measured it")
+        what = f"{place} is not there: this question was not measured again into {folder}, or came out as another one."
+        raise DataError(what, f"Measure it with --out {folder}: {command}")
+    return vet(place, root)
 
 
 def words_of(result: Result) -> dict[str, list[str]]:
@@ -155,13 +172,15 @@ def _is_code(spec: str) -> bool:
 def _lines(verdict: Verdict, args: argparse.Namespace) -> list[str]:
     result, good = verdict.result, verdict.agrees(args.allow)
     drawn = "all" if verdict.images == verdict.of else f"{verdict.images:,} of"
-    head = f"{result.model}, {result.task}: {'agrees' if good else 'DIFFERS'}; {drawn} {verdict.of:,} images measured again"
+    how = f"against {verdict.against}" if verdict.against else f"{drawn} {verdict.of:,} images measured again"
+    head = f"{result.model}, {result.task}: {'agrees' if good else 'DIFFERS'}; {how}"
     rule = f"a score may differ by {args.tolerance:g}" + (
         f", and {100 * args.allow:g} % of items by more" if args.allow else ""
     )
     lines = [f"{head}, {rule}", *(f"  {_line(one)}" for one in verdict.agreements)]
     if verdict.follow:
-        lines.append(f"  not compared, since they follow from these items: {', '.join(verdict.follow)}")
+        why = "they are not there" if verdict.against else "they follow from these items"
+        lines.append(f"  not compared, since {why}: {', '.join(verdict.follow)}")
     return lines if good else [*lines, f"  {_devices(result)}"]
 
 
@@ -192,7 +211,8 @@ def _as_json(verdict: Verdict, args: argparse.Namespace) -> dict[str, Any]:
     }
     facts = {"record": str(verdict.result.path), "agrees": verdict.agrees(args.allow), "images": verdict.images}
     facts |= {"of": verdict.of, "tolerance": args.tolerance, "allow": args.allow}
-    return facts | {"metrics": metrics, "follow": list(verdict.follow)}
+    facts |= {"against": str(verdict.against) if verdict.against else None}
+    return facts | {"metrics": metrics, "not_compared": list(verdict.follow)}
 
 
 def _first(item: str, then: float, now: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fakes import Card, Oracle
-from records import put, scores
+from records import put, put_captions, put_drawn, scores
 from support import assert_two_line_error, recap
 
 from recap_eval.commands.leaderboard_verify import words_of
@@ -19,7 +19,8 @@ from recap_eval.models.base import ModelId
 from recap_eval.registry import get_task
 from recap_eval.results import Result, new_record, read_results, settings_of, write_result
 from recap_eval.stats import estimate
-from recap_eval.verifying import verify
+from recap_eval.tasks.base import Scores
+from recap_eval.verifying import compare_again, verify
 
 SOURCE = DataId("cards", "test", "f" * 64, "cards")
 TEXTS = [f"a card of number {number}" for number in range(40)]
@@ -72,7 +73,7 @@ def test_what_was_measured_here_agrees_to_the_last_bit(measured):
     assert done.returncode == 0, done.stderr
     told = {Path(one["record"]).stem.rpartition("-")[0]: one for one in json.loads(done.stdout)["verified"]}
     assert all(one["agrees"] for one in told.values()) and len(told) == 3
-    assert told["scenes-zeroshot"]["images"] == 20 and told["scenes-zeroshot"]["follow"] == ["mpcr"]
+    assert told["scenes-zeroshot"]["images"] == 20 and told["scenes-zeroshot"]["not_compared"] == ["mpcr"]
     assert told["scenes-retrieval"]["images"] == told["scenes-retrieval"]["of"] == 48
     assert told["scenes-retrieval"]["metrics"]["t2i_r1"] == {"items": 240, "differ": 0, "largest": 0.0, "first": None}
 
@@ -200,6 +201,34 @@ def test_the_words_of_a_command_are_read_as_they_were_typed():
     assert told["--model"] == ["a", "b"] and told["--data"] == ["d"] and "--fast" in told
     assert words("recap-eval t2i --model a") == words("") == {}
     assert words("recap-eval clip --model it's")["--model"] == ["it's"]
+
+
+def test_any_kind_compares_with_what_was_measured_again(tmp_path):
+    there, again, other = (
+        put_captions(tmp_path / name, "files", "alt", "captions-length", {"words": scores(values)})
+        for name, values in (("lb", [2, 1]), ("again", [2, 1]), ("other", [2, 3]))
+    )
+    assert there.path.name == again.path.name == other.path.name
+    good = verify_by_command(tmp_path, there.path, "--again", tmp_path / "again")
+    assert good.returncode == 0 and f"agrees; against {again.path}" in good.stdout
+    bad = verify_by_command(tmp_path, there.path, "--again", tmp_path / "other")
+    assert (
+        bad.returncode == 1 and "words: 1 of 2 items agree; the first that does not: i1, 1 in the record, 3 now" in bad.stdout
+    )
+    assert_two_line_error(verify_by_command(tmp_path, there.path, "--again", tmp_path / "lb"), 2, "lies itself")
+    missing = verify_by_command(tmp_path, there.path, "--again", tmp_path / "none")
+    assert_two_line_error(missing, 1, "is not there", f"--out {tmp_path / 'none'}")
+
+
+def test_figures_of_the_whole_are_compared_by_value(tmp_path):
+    where = ModelId("drawn", "rev-drawn")
+    one, same, apart = (
+        put_drawn(tmp_path / name, "fid", where, Scores({}, corpus={"fd": value}))
+        for name, value in (("a", 31.5), ("b", 31.5 * (1 + 1e-8)), ("c", 31.6))
+    )
+    assert compare_again(one, same, 1e-6).agrees(0) and not compare_again(one, apart, 1e-6).agrees(0)
+    (fd,) = compare_again(one, apart, 1e-6).agreements
+    assert fd.first == ("the whole", 31.5, 31.6)
 
 
 def kept(root: Path, name: str, data, embedder: Embedder) -> Result:
