@@ -307,13 +307,13 @@ class Kept:
             DataError: See `Result.items`.
         """
         one, two = self._rows(ours), self._rows(base)
-        if not one["item"].equals(two["item"]):
+        if not _same_texts(one["item"], two["item"]):
             return None
         return paired_items(one["value"].to_numpy(), two["value"].to_numpy(), self._numbered(one["cluster"]))
 
     def _rows(self, result: Result) -> pa.Table:
         if result.path not in self._known:
-            self._known[result.path] = result.rows(self.metric, ("item", "cluster", "value"))
+            self._known[result.path] = result.rows(self.metric, ("item", "cluster"))
         return self._known[result.path]
 
     def _numbered(self, clusters: pa.ChunkedArray) -> np.ndarray:
@@ -323,6 +323,13 @@ class Kept:
             known = cluster_codes(clusters.to_pylist())
             self._codes.append((clusters, known))
         return known
+
+
+def _same_texts(one: pa.ChunkedArray, two: pa.ChunkedArray) -> bool:
+    """Return whether two columns that were read as dictionaries hold the same, whatever their dictionaries' order."""
+    import pyarrow as pa
+
+    return bool(one.equals(two) or one.cast(pa.string()).equals(two.cast(pa.string())))
 
 
 def difference(ours: Cell, base: Cell, kept: Kept) -> Difference | None:

@@ -87,8 +87,12 @@ class Result:
         rank = rows["rank"].to_numpy() if "rank" in columns and rows["rank"].null_count == 0 else None
         return ItemScores(columns["item"], columns["cluster"], rows["value"].to_numpy(), given, rank)
 
-    def rows(self, metric: str, columns: tuple[str, ...] | None = None) -> pa.Table:
-        """Return a metric's per-item scores as they are kept: the columns of `_write_items`, or some of them.
+    def rows(self, metric: str, coded: tuple[str, ...] = ()) -> pa.Table:
+        """Return a metric's per-item scores as they are kept, with the columns of `_write_items`.
+
+        Args:
+            metric: The metric.
+            coded: Columns of text to be read as dictionaries, which is faster; the others, but for the values, are not read.
 
         Raises:
             DataError: See `items`.
@@ -101,8 +105,8 @@ class Result:
         payload = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(payload).hexdigest() != self.record["items"]["sha256"]:
             raise DataError(f"{path} is missing or was changed.", "Measure again: recap-eval clip … --force")
-        file = pq.ParquetFile(pa.BufferReader(payload), read_dictionary=["metric"])
-        found = file.read(columns=None if columns is None else ["metric", *columns])
+        file = pq.ParquetFile(pa.BufferReader(payload), read_dictionary=["metric", *coded])
+        found = file.read(columns=["metric", *coded, "value"] if coded else None)
         return found.filter(pc.equal(found["metric"], metric))
 
 

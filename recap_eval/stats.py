@@ -66,10 +66,13 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 
 def cluster_codes(clusters: Sequence[str] | np.ndarray) -> np.ndarray:
-    """Return (N,) integers, one per distinct cluster name."""
+    """Return (N,) integers from 0 without a gap, one per distinct cluster; of such integers themselves nothing is changed."""
     import numpy as np
 
-    return np.unique(np.asarray(clusters), return_inverse=True)[1]
+    names = np.asarray(clusters)
+    if names.dtype.kind == "i" and len(names) and names.min() >= 0 and names.max() < len(names) and np.bincount(names).all():
+        return names
+    return np.unique(names, return_inverse=True)[1]
 
 
 def clustered_se(values: np.ndarray, clusters: np.ndarray) -> float | None:
