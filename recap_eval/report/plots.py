@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recap_eval.files import digest_json
+from recap_eval.files import digest_file, digest_json
 from recap_eval.leaderboard import Sweep, Table
 from recap_eval.published import PublishedTable
 from recap_eval.report.cells import base_name
@@ -117,10 +120,29 @@ def _frame(figure: Figure, table: Table) -> None:
 
 
 def _bytes(figure: Figure, table: Table, form: str) -> bytes:
-    return as_bytes(figure, table.board.title, data_digest(table), form)
+    return as_bytes(figure, table.board.title, data_digest(table), form, beside(table))
 
 
-def as_bytes(figure: Figure, title: str, digest: str, form: str) -> bytes:
+def beside(table: Table) -> list[object]:
+    """Return what is drawn of a table besides its figures: what the axis is called, and what guessing scores."""
+    cells = [cell for part in table.parts for row in part.rows for cell in row.cells.items()]
+    chance = {number: cell.results[0].record["metrics"][table.board.columns[number].metric]["chance"] for number, cell in cells}
+    return [table.board.axis_label, sorted(chance.items())]
+
+
+def stamp(digest: str, besides: object = None) -> str:
+    """Return what stands in each file of a plot: the digest of its data, and that of how it is drawn."""
+    return f"data sha256:{digest}, drawn by sha256:{digest_json([_hand(), besides])}"
+
+
+@cache
+def _hand() -> str:
+    """Return the digest of what draws: the modules of plots, and matplotlib's version."""
+    modules = sorted([*Path(__file__).parent.glob("*plots*.py"), *Path(__file__).parent.glob("drawing.py")])
+    return digest_json([version("matplotlib"), *map(digest_file, modules)])
+
+
+def as_bytes(figure: Figure, title: str, digest: str, form: str, besides: object = None) -> bytes:
     """Return a figure as a file that is the same for the same data, the digest of the data in it.
 
     Args:
@@ -128,9 +150,10 @@ def as_bytes(figure: Figure, title: str, digest: str, form: str) -> bytes:
         title: Its title.
         digest: Digest of what is plotted.
         form: "svg" or "png".
+        besides: What else is drawn, which does not follow from that data.
     """
     buffer = io.BytesIO()
-    facts: dict[str, Any] = {"Title": title, "Description": f"data sha256:{digest}"}
+    facts: dict[str, Any] = {"Title": title, "Description": stamp(digest, besides)}
     facts |= {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
     figure.savefig(buffer, format=form, metadata=facts)
     figure.set_layout_engine("none")  # laid out once, which takes as long as drawing: another form stands as this one does

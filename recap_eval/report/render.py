@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from recap_eval.board import board_files, load_board
@@ -15,9 +17,10 @@ from recap_eval.report import html, text
 from recap_eval.report.caption_plots import PLOTS, Plot
 from recap_eval.report.cells import all_rows
 from recap_eval.report.index import INDEX, index_page, results_block, with_block
-from recap_eval.report.plots import curves, data_digest, score_over_axis
+from recap_eval.report.plots import beside, curves, data_digest, score_over_axis, stamp
 
 README = "README.md"
+ENDS = {"svg": b"</svg>\n", "png": b"IEND\xaeB`\x82"}  # how whole files of each form of a plot end
 DIGEST = re.compile(r"data sha256:([0-9a-f]{64})")
 
 
@@ -101,13 +104,30 @@ def render_board(name: str, leaderboards: Path, out: Path, tables: Tables | None
         DataError: A record is unreadable.
     """
     table = _table(name, leaderboards, tables)
-    plots = {f"{name}.{form}": content for form, content in score_over_axis(table).items()}
-    contents = {file: content.encode() for file, content in _texts(table, out, bool(plots)).items()} | plots
-    for plot in _more(table):
-        contents |= {f"{name}-{plot.name}.{form}": content for form, content in plot.draw(table).items()}
+    contents = _texts(table, out, _has_plot(table))
     for file, content in contents.items():
-        _write(out / file, content)
-    return Rendered([out / file for file in contents], text.terminal(table))
+        _write(out / file, content.encode())
+    files = [out / file for file in contents]
+    if _has_plot(table):
+        files += _draw(out / name, stamp(data_digest(table), beside(table)), partial(score_over_axis, table))
+    for plot in _more(table):
+        files += _draw(out / f"{name}-{plot.name}", stamp(plot.digest(table)), partial(plot.draw, table))
+    return Rendered(files, text.terminal(table))
+
+
+def _draw(stem: Path, mark: str, draw: Callable[[], dict[str, bytes]]) -> list[Path]:
+    """Write a plot's forms, unless the same data, drawn by the same hand, is there: drawing takes most of a report's time."""
+    places = {form: stem.with_name(f"{stem.name}.{form}") for form in ENDS}
+    if not all(_drawn(place, mark, ENDS[form]) for form, place in places.items()):
+        for form, content in draw().items():
+            _write(places[form], content)
+    return list(places.values())
+
+
+def _drawn(place: Path, mark: str, end: bytes) -> bool:
+    """Return whether a plot's file is whole and bears a mark."""
+    found = place.read_bytes() if place.is_file() else b""
+    return mark.encode() in found and found.endswith(end)
 
 
 def check_board(name: str, leaderboards: Path, out: Path, tables: Tables | None = None) -> str | None:

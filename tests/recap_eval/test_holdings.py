@@ -8,8 +8,8 @@ import pytest
 from records import RUN, put, scores
 from support import assert_two_line_error, recap
 
-from recap_eval.leaderboard import Tables, build_table
-from recap_eval.results import Result, read_result, read_results
+from recap_eval.leaderboard import build_table
+from recap_eval.results import read_result, read_results
 
 SIX = {"i2t_r1": scores([1, 0, 1, 1, 0.5, 0]), "t2i_r1": scores([1, 0, 1, 1], list("aabb"))}
 
@@ -144,13 +144,3 @@ def test_records_elsewhere_stay_there(theirs, ours):
 def test_unknown_names_have_their_nearest(ours):
     done = leaderboard("remove", "p0-s0/scenes-retreval", "--leaderboards", ours, "--yes")
     assert_two_line_error(done, 2, "names no result", "p0-s0/scenes-retrieval")
-
-
-def test_tables_read_results_once_for_all_boards_and_items_once_a_column(monkeypatch, ours):
-    read, opened = [], []
-    results, rows = read_results, Result.rows
-    monkeypatch.setattr("recap_eval.leaderboard.read_results", lambda root: read.append(root) or results(root))
-    monkeypatch.setattr(Result, "rows", lambda self, *words: opened.append((self.path, words[0])) or rows(self, *words))
-    tables = Tables(ours)
-    assert tables.of("clip") is tables.of("clip") and tables.of("clip-mix").board.name == "clip-mix"
-    assert len(read) == 1 and opened and len(opened) == len(set(opened))
