@@ -20,7 +20,9 @@ TOOL = "clip_benchmark"
 DATASETS = {  # of clip_benchmark, to our tasks; "wds/NAME" is the same images as NAME
     "imagenet1k": "imagenet1k", "imagenetv2": "imagenet-v2", "imagenet-a": "imagenet-a", "imagenet-r": "imagenet-r",
     "imagenet_sketch": "imagenet-sketch", "objectnet": "objectnet", "mscoco_captions": "coco-retrieval",
-    "flickr30k": "flickr30k-retrieval", "winoground": "winoground",
+    "flickr30k": "flickr30k-retrieval", "winoground": "winoground", "vtab/clevr_count_all": "wds-clevr-count",
+    "vtab/clevr_closest_object_distance": "wds-clevr-distance",
+    "vtab/kitti_closest_vehicle_distance": "wds-kitti-distance",
 }  # fmt: skip
 WEB = "wds-"  # before the names of tasks of ours that read clip_benchmark's own web datasets
 CREPE, CREPE_TASK = "sugar_crepe/", "sugarcrepe"
@@ -35,6 +37,7 @@ METRICS: dict[str, dict[str, str]] = {  # their metric to ours, by their task
 }
 BINARY = ("acc1", "acc5", "i2t_r1", "i2t_r5", "i2t_r10")  # an image is right or wrong, and images are independent
 FIELDS = ("dataset", "model", "pretrained", "task")
+OTHERS = ("language", "model_fullname", "classnames", "templates")  # columns of a CSV that are no figures either
 NEAR = 0.02  # how far from a whole number of images a share may be: theirs is summed in single precision
 HINT = "clip_benchmark eval writes one JSON a run; clip_benchmark build writes the CSV."
 
@@ -94,9 +97,10 @@ def _read_json(path: Path) -> Iterator[Run]:
 def _read_csv(path: Path) -> Iterator[Run]:
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            for line, row in enumerate(csv.DictReader(stream), 2):
-                known = {name for names in METRICS.values() for name in names}
-                yield _run(path, line, row, {name: value for name, value in row.items() if name in known and value})
+            rows = csv.DictReader(stream)
+            for row in rows:
+                figures = {name: value for name, value in row.items() if value and name not in (*FIELDS, *OTHERS)}
+                yield _run(path, rows.line_num, row, figures)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV ({error}).", HINT) from error
 
@@ -112,6 +116,23 @@ def _run(path: Path, line: int, record: dict[str, Any], metrics: dict[str, Any])
     return Run(path, line, told, metrics)
 
 
+def named(words: list[str], root: Path | None) -> dict[str, str]:
+    """Return a user's tasks by data set, of words such as "cifar10=my-cifar".
+
+    Raises:
+        UserError: A word is no such pair, or names a task that is not there.
+    """
+    rows, found = load_catalog(root), {}
+    for word in words:
+        dataset, _, task = word.partition("=")
+        if not dataset or not task:
+            raise UserError(f"--as {word!r} is no DATASET=TASK.", "For example: --as cifar10=my-cifar")
+        if task not in rows:
+            raise unknown_name("task", task, rows, "recap-eval list tasks")
+        found[dataset] = task
+    return found
+
+
 def task_of(run: Run, rows: dict[str, Row], own: dict[str, str]) -> str | None:
     """Return the task of ours that a run stands for, or None.
 
@@ -119,14 +140,9 @@ def task_of(run: Run, rows: dict[str, Row], own: dict[str, str]) -> str | None:
         run: The run.
         rows: Our tasks.
         own: Names of tasks by data set, as the user gives them.
-
-    Raises:
-        UserError: The user names a task that is not there.
     """
     dataset = run.facts["dataset"]
     if dataset in own:
-        if own[dataset] not in rows:
-            raise unknown_name("task", own[dataset], rows, "recap-eval list tasks")
         return own[dataset]
     bare = dataset.removeprefix("wds/")
     known = (DATASETS.get(bare), CREPE_TASK if bare.startswith(CREPE) else None, f"{WEB}{bare.removeprefix('vtab/')}")
@@ -143,7 +159,6 @@ def as_record(run: Run, root: Path | None, own: dict[str, str]) -> tuple[dict[st
 
     Raises:
         DataError: It stands for no task or language of ours, or a figure is no share.
-        UserError: See `task_of`.
     """
     rows = load_catalog(root)
     name = task_of(run, rows, own)

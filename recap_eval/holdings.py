@@ -17,7 +17,7 @@ from recap_eval.results import Result, record_path
 
 ADDED, REPLACED, SAME = "added", "replaced", "there already"
 TAKE = "Look at both; to put this one in its place: --replace"
-FILES = ("items", "answers")  # parts of a record that name a file beside it
+FILES = {"items": ".parquet", "answers": ".answers.jsonl"}  # parts of a record that name a file beside it, and how it ends
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,7 @@ def add(result: Result, root: Path, replace: bool = False, write: bool = True) -
     place = record_path(root, result.record)
     record, payloads = result.record, {}
     for part in [part for part in FILES if part in record]:
-        source = result.path.with_name(record[part]["file"])
-        name = f"{place.stem}{source.name[source.name.index('.') :] if part != 'items' else '.parquet'}"
+        source, name = result.path.with_name(record[part]["file"]), f"{place.stem}{FILES[part]}"
         record = record | {part: record[part] | {"file": name}}
         payloads[name] = source
     state = _state(place, record)
@@ -192,8 +191,7 @@ def _of_imported(table: Table, gone: set[tuple[str, str, str]]) -> list[Loss]:
 
 def remove(found: Result | Imported) -> list[Path]:
     """Take a record out, its description first, so that no half of it is ever read; returns the files that went."""
-    names = [found.record[part]["file"] for part in FILES if part in found.record]
-    files = [found.path, *(found.path.with_name(Path(name).name) for name in names)]
+    files = [found.path, *(found.path.with_suffix(end) for part, end in FILES.items() if part in found.record)]
     gone = []
     for path in files:
         if path.is_file():

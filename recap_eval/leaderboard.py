@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recap_eval.artifact import RUN_FACTS
 from recap_eval.board import Board, as_measured, asked, comparable, load_board, with_variants
+from recap_eval.column_scores import ColumnScores
 from recap_eval.imported import imported_tables
 from recap_eval.published import PublishedTable, load_published
 from recap_eval.results import Result, estimate_of, n_items, read_results
-from recap_eval.stats import ALPHA, BestPlace, Estimate, best_place, cluster_codes, holm, mean_over_seeds, paired_items
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
+from recap_eval.stats import ALPHA, BestPlace, Estimate, best_place, holm, mean_over_seeds
 
 
 @dataclass(frozen=True)
@@ -288,62 +285,18 @@ def _estimate(results: tuple[Result, ...], metric: str) -> Estimate:
     return estimate_of(results[0].record["metrics"][metric])
 
 
-class Kept:
-    """Per-item scores of one column: each file of them is read once, and clusters are numbered once.
-
-    Args:
-        metric: The column's metric.
-    """
-
-    def __init__(self, metric: str) -> None:
-        self.metric = metric
-        self._known: dict[Path, pa.Table] = {}
-        self._codes: list[tuple[pa.ChunkedArray, np.ndarray]] = []
-
-    def paired(self, ours: Result, base: Result) -> Estimate | None:
-        """Return the mean difference of two results, item by item; None if they are not of the same items.
-
-        Raises:
-            DataError: See `Result.items`.
-        """
-        one, two = self._rows(ours), self._rows(base)
-        if not _same_texts(one["item"], two["item"]):
-            return None
-        return paired_items(one["value"].to_numpy(), two["value"].to_numpy(), self._numbered(one["cluster"]))
-
-    def _rows(self, result: Result) -> pa.Table:
-        if result.path not in self._known:
-            self._known[result.path] = result.rows(self.metric, ("item", "cluster"))
-        return self._known[result.path]
-
-    def _numbered(self, clusters: pa.ChunkedArray) -> np.ndarray:
-        """Return (N,) integers, one per distinct cluster; results on the same data share them."""
-        known = next((codes for other, codes in self._codes if other.equals(clusters)), None)
-        if known is None:
-            known = cluster_codes(clusters.to_pylist())
-            self._codes.append((clusters, known))
-        return known
-
-
-def _same_texts(one: pa.ChunkedArray, two: pa.ChunkedArray) -> bool:
-    """Return whether two columns that were read as dictionaries hold the same, whatever their dictionaries' order."""
-    import pyarrow as pa
-
-    return bool(one.equals(two) or one.cast(pa.string()).equals(two.cast(pa.string())))
-
-
-def difference(ours: Cell, base: Cell, kept: Kept) -> Difference | None:
+def difference(ours: Cell, base: Cell, scores: ColumnScores) -> Difference | None:
     """Return the paired difference of two cells: over their common seeds, or over items if they share only one.
 
     Args:
         ours: One cell of a column.
         base: Another one.
-        kept: What reads the column's per-item scores.
+        scores: The column's per-item scores.
 
     Returns:
         None if they share no seed, or one and their figures are of the whole.
     """
-    metric = kept.metric
+    metric = scores.metric
     left = {_seed(found): found for found in ours.results}
     right = {_seed(found): found for found in base.results}
     common = sorted(left.keys() & right.keys())
@@ -351,7 +304,7 @@ def difference(ours: Cell, base: Cell, kept: Kept) -> Difference | None:
         return Difference(mean_over_seeds([_value(left[s], metric) - _value(right[s], metric) for s in common]), "seeds")
     if not common or not all(n_items(found[common[0]].record["metrics"][metric]) for found in (left, right)):
         return None
-    found = kept.paired(left[common[0]], right[common[0]])
+    found = scores.paired(left[common[0]], right[common[0]])
     return None if found is None else Difference(found, "items")
 
 
@@ -403,12 +356,12 @@ def _judged(cells: dict[float, Cell], metric: str, baseline: float) -> dict[floa
         return {}
     upward = next(iter(cells.values())).results[0].record["metrics"][metric]["higher_is_better"]
     top = max(cells, key=lambda axis: cells[axis].estimate.value * (1 if upward else -1))
-    rest, kept = {axis: cell for axis, cell in cells.items() if axis != top}, Kept(metric)
-    to_best = _corrected({axis: difference(cell, cells[top], kept) for axis, cell in rest.items()})
+    rest, scores = {axis: cell for axis, cell in cells.items() if axis != top}, ColumnScores(metric)
+    to_best = _corrected({axis: difference(cell, cells[top], scores) for axis, cell in rest.items()})
     to_base: dict[float, Difference] = {}
     if baseline in cells:
         others = {axis: cell for axis, cell in cells.items() if axis != baseline}
-        to_base = _corrected({axis: difference(cell, cells[baseline], kept) for axis, cell in others.items()})
+        to_base = _corrected({axis: difference(cell, cells[baseline], scores) for axis, cell in others.items()})
     return {
         axis: replace(
             cell,

@@ -56,7 +56,7 @@ def add_records(args: argparse.Namespace) -> int:
     files, notes = records_in(args.places)
     for line in notes:
         note(line)
-    return _put(args, [(str(path), partial(_add, args, path)) for path in files])
+    return _put(args, [(str(path), partial(_add, args, path)) for path in files], {})
 
 
 def _add(args: argparse.Namespace, path: Path) -> Done:
@@ -73,11 +73,16 @@ def import_figures(args: argparse.Namespace) -> int:
     Returns:
         0, or 1 if a run was refused; the others are imported all the same.
     """
-    from recap_eval.foreign import read_runs
+    from recap_eval.foreign import named, read_runs
 
-    own = dict(_pair(word) for word in args.own)
-    runs = [run for path in args.files for run in read_runs(path)]
-    return _put(args, [(run.where, partial(_import, args, run, own)) for run in runs])
+    own, failed = named(args.own, args.data), {}
+    jobs: Jobs = []
+    for path in args.files:
+        try:
+            jobs += [(run.where, partial(_import, args, run, own)) for run in read_runs(path)]
+        except DataError as error:
+            failed[str(path)] = error
+    return _put(args, jobs, failed)
 
 
 def _import(args: argparse.Namespace, run: Run, own: dict[str, str]) -> Done:
@@ -88,18 +93,11 @@ def _import(args: argparse.Namespace, run: Run, own: dict[str, str]) -> Done:
     return Done(came, record["task"]["name"], left)
 
 
-def _pair(word: str) -> tuple[str, str]:
-    dataset, _, task = word.partition("=")
-    if not dataset or not task:
-        raise UserError(f"--as {word!r} is no DATASET=TASK.", "For example: --as cifar10=my-cifar")
-    return dataset, task
-
-
-def _put(args: argparse.Namespace, jobs: Jobs) -> int:
+def _put(args: argparse.Namespace, jobs: Jobs, failed: dict[str, DataError]) -> int:
+    """Put records among the results, tell what came of each, and what failed: before, or now."""
     from recap_eval.report.render import boards_of
 
     done: dict[str, Done] = {}
-    failed: dict[str, DataError] = {}
     for name, job in jobs:
         try:
             done[name] = job()

@@ -145,13 +145,12 @@ def _load(args: argparse.Namespace, result: Result, said: dict[str, list[str]]) 
     precision = protocol.get("precision", "fp32")
     fast = protocol.get("pixels") == "fast"
     how = Loading("bf16" if precision == "bf16" else "fp32", resolve_device(args.device), fast)
-    specs = [args.model] if args.model else _named(result, said)
-    for spec in specs:
-        note(f"{result.task}: {spec}")
-        model = load(spec, how)
-        if model.id.revision == result.record["model"]["revision"] or spec == specs[-1]:
+    *others, last = [args.model] if args.model else _named(result, said)
+    for spec in others:  # a command may have measured several models
+        if (model := load(spec, how)).id.revision == result.record["model"]["revision"]:
             return model
-    raise AssertionError("there is a model")
+    note(f"{result.task}: {last}")
+    return load(last, how)
 
 
 def _named(result: Result, said: dict[str, list[str]]) -> list[str]:

@@ -113,8 +113,20 @@ def test_other_figures_of_one_run_need_replace(tmp_path):
     assert read_all(tmp_path / "lb")[0].record["metrics"]["acc1"]["value"] == 0.71
 
 
+def test_columns_of_a_csv_that_are_no_figure_of_ours_are_told(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        "dataset,model,pretrained,task,language,acc1,mean_average_precision,templates\n"
+        'imagenet1k,A,b,zeroshot_classification,en,0.5,0.25,"a {}\nthe {}"\n'
+        "imagenet1k,B,b,zeroshot_classification,en,0.5,,\n"
+    )
+    done = leaderboard("import", tmp_path / "a.csv", "--leaderboards", tmp_path / "lb")
+    assert done.returncode == 0 and len(read_all(tmp_path / "lb")) == 2
+    assert done.stderr.count("note:") == 1 and "imagenet1k has nothing like mean_average_precision" in done.stderr
+    assert [found.record["from"]["line"] for found in read_all(tmp_path / "lb")] == [3, 4]
+
+
 def test_a_path_of_weights_stays_with_who_has_it(tmp_path):
-    path = dump(tmp_path / "a.json", pretrained="/home/somebody/runs/epoch_3.pt")
+    path = dump(tmp_path / "a.json", pretrained="/data/somebody/runs/epoch_3.pt")
     leaderboard("import", path, "--leaderboards", tmp_path / "lb")
     (found,) = read_all(tmp_path / "lb")
     assert found.model == "ViT-B-16/epoch_3.pt" and "somebody" not in found.path.read_text()
@@ -169,7 +181,9 @@ def test_what_cannot_be_taken_over_is_told(tmp_path, facts, told):
 
 def test_of_several_files_the_good_ones_are_taken(tmp_path):
     good, bad = dump(tmp_path / "a.json"), dump(tmp_path / "b.json", "no-such-set")
-    done = leaderboard("import", bad, good, "--leaderboards", tmp_path / "lb")
+    (tmp_path / "c.json").write_text("{")
+    done = leaderboard("import", tmp_path / "c.json", bad, good, "--leaderboards", tmp_path / "lb")
+    assert "c.json is not readable JSON" in done.stderr
     assert done.returncode == 1 and "no-such-set" in done.stderr and len(read_all(tmp_path / "lb")) == 1
 
 
