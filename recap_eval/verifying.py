@@ -217,7 +217,8 @@ def _labelled(data: Any, sample: int) -> Part:
 
 
 def _pairs(data: Any, sample: int) -> Part:
-    chosen = _drawn([image.key for image in data.images], sample)
+    asked = sorted({row[0] for row in data.rows})  # an image may have no row
+    chosen = [asked[i] for i in _drawn([data.images[i].key for i in asked], sample)]
     place = {old: new for new, old in enumerate(chosen)}
     kept = [number for number, row in enumerate(data.rows) if row[0] in place]
     rows = [(place[data.rows[number][0]], *data.rows[number][1:]) for number in kept]

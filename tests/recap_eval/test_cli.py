@@ -31,7 +31,7 @@ HEAVY = (
 HELPS = [("recap_eval", []), ("recap_train", []), ("recap_caption", []), ("recap_train", ["clip"])]
 HELPS += [
     ("recap_eval", [name])
-    for name in ("clip", "compare", "fetch", "list", "report", "scenes", "show", "study", "generate", "t2i")
+    for name in ("clip", "compare", "fetch", "list", "report", "scenes", "show", "study", "generate", "t2i", "leaderboard")
 ]
 
 

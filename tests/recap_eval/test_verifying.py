@@ -262,6 +262,13 @@ def test_rows_of_a_sample_keep_their_names(tmp_path, sample):
     assert "group:Both" in found["winoground"].follow
 
 
+def test_images_without_a_row_are_not_drawn(tmp_path):
+    images = [Card(f"k{n}", n) for n in range(40)]
+    data = CaptionPairs(SOURCE, images, [(n, TEXTS[n], TEXTS[n - 1]) for n in (38, 39)])
+    verdict = verify(kept(tmp_path, "scenes-attributes", data, embedder()), embedder(), data, 1, 1e-9)
+    assert verdict.agrees(0) and verdict.images == 1 and verdict.agreements[0].items == 1
+
+
 def test_another_model_differs_in_most_items(tmp_path):
     data = LabelledImages(SOURCE, [Card(f"k{n}", n) for n in range(40)], list(range(40)), TEXTS, ("{}",))
     result = kept(tmp_path, "scenes-zeroshot", data, embedder())
