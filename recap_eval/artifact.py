@@ -15,7 +15,7 @@ from recap_eval.files import digest_file, digest_json, read_json, write_json
 NAME = "artifact.json"
 STATE = "checkpoint.pt"  # of a run that can go on
 SCHEMA_VERSION = 1
-KINDS = ("captions", "clip", "diffusion", "captioner", "images")
+KINDS = ("captions", "clip", "autoencoder", "diffusion", "captioner", "images")
 RUN_FACTS = (  # of `made`: what runs of one sweep have in common
     "recipe",
     "recipe_digest",

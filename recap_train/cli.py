@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from recap_eval import __version__
 from recap_eval.console import main_guard
 from recap_train import options
-from recap_train.engine import Engine
+from recap_train.diffusion import options as diffusion
+from recap_train.requests import captions_of, engine_of, loading_of, mix_of, need, precision_of, roles_of, scenes_of
 
 if TYPE_CHECKING:
     from recap_train.evals import Evals
     from recap_train.mixing import Mix
     from recap_train.recipes import Recipe
     from recap_train.run import Run
-    from recap_train.workers import Loading
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -32,6 +32,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     options.add_clip(commands).set_defaults(run=run_clip)
     options.add_prepare(commands).set_defaults(run=run_prepare)
+    diffusion.add_dit(commands).set_defaults(run=run_dit)
+    diffusion.add_vae(commands).set_defaults(run=run_vae)
+    diffusion.add_precompute(commands).set_defaults(run=run_precompute)
     options.add_list(commands).set_defaults(run=run_list)
     return parser
 
@@ -70,20 +73,19 @@ def _runs(args: argparse.Namespace) -> list[Run]:
     """
     from recap_eval.errors import UserError
 
-    if not args.dry_run and (lacking := [name for name in ("data", "out") if getattr(args, name) is None]):
-        raise UserError(f"--{lacking[0]} is needed to train.", "Give it, or look at the run first with --dry-run.")
+    if not args.dry_run:
+        need(args, "data", "out")
     if args.name is not None and not args.name.strip():
         raise UserError("--name is empty.", "Give a name, or leave it out.")
-    roles, engine, loading, evals = _roles(args), _engine(args), _loading(args), _evals(args)
-    mix, recipes = _mix(args, roles), _recipes(args)
-    from recap_train.join import CaptionSource
+    roles, engine, loading = roles_of(args), engine_of(args, args.ema, args.mask_images), loading_of(args)
+    evals, mix, recipes = _evals(args), mix_of(args, roles, args.caption_dropout), _recipes(args)
     from recap_train.parallel import choose_device
     from recap_train.run import Run
     from recap_train.stages import samples_of
     from recap_train.start import Start
 
-    captions = CaptionSource(args.captions, args.join_on, args.max_unjoined) if args.captions else None
-    precision, start = _precision(args.precision, choose_device(engine.device)), Start(args.init, None, args.tokenizer)
+    captions = captions_of(args)
+    precision, start = precision_of(args.precision, choose_device(engine.device)), Start(args.init, None, args.tokenizer)
     return [
         Run(
             args.data, one, mix, samples_of(one, args.samples_seen), args.seed, args.out or Path("OUT"),
@@ -92,22 +94,6 @@ def _runs(args: argparse.Namespace) -> list[Run]:
         )
         for one in recipes
     ]  # fmt: skip
-
-
-def _roles(args: argparse.Namespace) -> dict[str, str]:
-    from recap_eval.data.shards import resolve_roles
-    from recap_train.training_data import declared_roles
-
-    named = resolve_roles(args.caption_preset, args.original_key, args.recaption_key)
-    return named or (declared_roles(args.data) if args.data else {})
-
-
-def _mix(args: argparse.Namespace, roles: dict[str, str]) -> Mix:
-    from recap_train.captions import recaption_roles
-    from recap_train.mixing import Mix
-
-    recaptions = max(1, len(recaption_roles(roles)))
-    return Mix(args.p_original, args.mix, recaptions, args.recaption_turns, args.recaption_weights, args.caption_dropout)
 
 
 def _recipes(args: argparse.Namespace) -> list[Recipe]:
@@ -130,24 +116,6 @@ def _name(args: argparse.Namespace, recipe: Recipe, mix: Mix, last: bool) -> str
     return str(args.name) if last else f"{args.name}-stage{recipe.stage}"
 
 
-def _engine(args: argparse.Namespace) -> Engine:
-    return Engine(
-        args.device, args.parallel, args.micro_batch, args.mask_images, args.ema, args.grad_checkpointing, args.compile,
-        args.tf32, args.save_every, args.keep_every, args.tensorboard, args.peak_tflops,
-    )  # fmt: skip
-
-
-def _loading(args: argparse.Namespace) -> Loading:
-    from recap_eval.errors import UserError
-    from recap_train.parallel import choose_device
-    from recap_train.workers import Loading, default_workers
-
-    if not 0 <= args.max_bad <= 1:
-        raise UserError(f"--max-bad {args.max_bad} is not a share.", "It must lie in [0, 1]; 0.01 is one in a hundred.")
-    workers = default_workers(choose_device(args.device)) if args.workers is None else args.workers
-    return Loading(workers, args.prefetch, args.shuffle_window, args.max_bad)
-
-
 def _evals(args: argparse.Namespace) -> Evals | None:
     from recap_eval.errors import UserError
     from recap_train.evals import Evals
@@ -156,25 +124,7 @@ def _evals(args: argparse.Namespace) -> Evals | None:
         if args.eval_tasks or args.eval_data or args.keep_evals:
             raise UserError("It is not said how often to measure on the way.", "Say it: --eval-every SAMPLES")
         return None
-    return Evals(args.eval_every, args.eval_tasks, args.eval_data or _scenes(args), args.keep_evals)
-
-
-def _scenes(args: argparse.Namespace) -> Path | None:
-    """Return the training data's folder if it holds scenes to measure on, too."""
-    from recap_eval.data.scenes.locate import missing
-
-    return args.data if isinstance(args.data, Path) and not missing(args.data) else None
-
-
-def _precision(choice: str, device: str) -> str:
-    if choice != "auto":
-        return choice
-    import torch
-
-    if device != "cpu":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
+    return Evals(args.eval_every, args.eval_tasks, args.eval_data or scenes_of(args.data), args.keep_evals)
 
 
 def _dry_run(args: argparse.Namespace, runs: list[Run]) -> int:
@@ -205,6 +155,27 @@ def run_prepare(args: argparse.Namespace) -> int:
     print(f"{args.out}: {manifest['n']} images of {manifest['size']} px{bad}, {how}.")
     print(f"Train from it: recap-train clip --data {args.out} …")
     return 0
+
+
+def run_dit(args: argparse.Namespace) -> int:
+    """Train a diffusion transformer, and measure it; or tell what that would be."""
+    from recap_train.diffusion.command import train_dit
+
+    return train_dit(args)
+
+
+def run_vae(args: argparse.Namespace) -> int:
+    """Train a small auto-encoder."""
+    from recap_train.diffusion.command import train_vae
+
+    return train_vae(args)
+
+
+def run_precompute(args: argparse.Namespace) -> int:
+    """Encode a data set once."""
+    from recap_train.diffusion.command import encode_data
+
+    return encode_data(args)
 
 
 def run_list(args: argparse.Namespace) -> int:
@@ -242,7 +213,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from recap_train.parallel import alone_environment
 
     words = ["clip", "--model", str(args.out), "--out", str(args.leaderboards), "--reports", str(args.reports)]
-    words += ["--data", str(scenes)] if (scenes := _scenes(args)) else []
+    words += ["--data", str(scenes)] if (scenes := scenes_of(args.data)) else []
     words += ["--json"] if args.json else []
     command = [sys.executable, "-m", "recap_eval.cli", *words]
     code = subprocess.run(command, check=False, env=alone_environment()).returncode

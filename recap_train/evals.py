@@ -1,4 +1,4 @@
-"""Measuring a model while it is trained: its weights so far as an artifact, and `recap-eval clip` on it.
+"""Measuring a model while it is trained: its weights so far as an artifact, and `recap-eval` on it.
 
 The measurement is a process of its own that reads files, so it changes nothing in the training, and its failure is told and
 trained past. What is measured is noted beside the artifact, so that a resumed run measures nothing twice.
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from recap_eval.artifact import write_artifact
 from recap_eval.console import warn
@@ -52,6 +52,68 @@ class Evals:
     keep: bool = False
 
 
+class Subject(Protocol):
+    """What is measured on the way: how weights become an artifact, and which command measures it."""
+
+    @property
+    def kind(self) -> str:
+        """The artifact's kind."""
+
+    def weights(self, loop: Loop) -> State:
+        """Return the weights to measure; all processes call it, the first one gets them."""
+
+    def write(self, folder: Path, weights: State) -> list[str]:
+        """Write all files of the artifact; returns their names."""
+
+    def words(self, folder: Path, evals: Evals) -> list[str]:
+        """Return what follows `recap-eval`, without where results go."""
+
+    def metrics(self, told: dict[str, Any]) -> dict[str, float]:
+        """Return the figures to note from what the command prints."""
+
+    def discard(self, folder: Path) -> None:
+        """Delete the weights."""
+
+
+@dataclass(frozen=True)
+class ClipSubject:
+    """A CLIP model.
+
+    Args:
+        out: The run's folder.
+        files: Config and tokenizer in it.
+    """
+
+    out: Path
+    files: list[str]
+    kind: str = "clip"
+
+    def weights(self, loop: Loop) -> State:
+        """Return the weights so far."""
+        return loop.spread.weights()
+
+    def write(self, folder: Path, weights: State) -> list[str]:
+        """Write config, tokenizer and weights."""
+        for name in self.files:
+            shutil.copyfile(self.out / name, folder / name)
+        write_weights(folder, weights)
+        return [*self.files, WEIGHTS]
+
+    def words(self, folder: Path, evals: Evals) -> list[str]:
+        """Return the command."""
+        words = ["clip", "--model", str(folder), "--no-report", "--no-cache"]
+        words += ["--tasks", evals.tasks] if evals.tasks else []
+        return words + (["--data", str(evals.data)] if evals.data else [])
+
+    def metrics(self, told: dict[str, Any]) -> dict[str, float]:
+        """Return the first metric of each task."""
+        return primary_metrics(told)
+
+    def discard(self, folder: Path) -> None:
+        """Delete the weights."""
+        (folder / WEIGHTS).unlink(missing_ok=True)
+
+
 @dataclass
 class InTraining:
     """Measures where it is due; one of `Loop.hooks`.
@@ -60,7 +122,7 @@ class InTraining:
         evals: What to measure, and when.
         out: The run's folder.
         name: The run's name.
-        files: Config and tokenizer in the run's folder.
+        subject: How weights become an artifact that is measured.
         loop: The run.
         describe: Samples seen and the ledger of all processes to how the weights were made.
     """
@@ -68,7 +130,7 @@ class InTraining:
     evals: Evals
     out: Path
     name: str
-    files: list[str]
+    subject: Subject
     loop: Loop
     describe: Callable[[int, Ledger], dict[str, Any]]
 
@@ -85,7 +147,7 @@ class InTraining:
         folder = self.out / FOLDER / f"samples-{seen}"
         metrics = self._known(folder, made["identity"])
         if world.total(metrics is None)[0]:
-            weights = self.loop.spread.weights()
+            weights = self.subject.weights(self.loop)
             metrics = self._measure(folder, made, weights, progress, stop_wished) if world.main else None
             world.wait()
         if metrics is not None and not any("eval" in entry and entry["samples"] == seen for entry in progress.log):
@@ -115,23 +177,19 @@ class InTraining:
         if metrics is not None:
             write_json(folder / DONE, {"identity": made["identity"], "metrics": metrics})
         if not self.evals.keep:
-            (folder / WEIGHTS).unlink(missing_ok=True)
+            self.subject.discard(folder)
         return metrics
 
     def _write(self, folder: Path, made: dict[str, Any], weights: State, progress: Progress) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in self.files:
-            shutil.copyfile(self.out / name, folder / name)
-        write_weights(folder, weights)
+        files = self.subject.write(folder, weights)
         name = f"{self.name}@{made['samples_seen']}"
-        write_artifact(folder, "clip", name, [*self.files, WEIGHTS], made, run_record(progress.seconds))
+        write_artifact(folder, self.subject.kind, name, files, made, run_record(progress.seconds))
 
     def _run(self, folder: Path, stop_wished: Callable[[], bool]) -> dict[str, float] | None:
         """Run the measurement; None if it was broken off because the training is to stop."""
-        words = ["clip", "--model", str(folder), "--out", str(self.out / FOLDER / "leaderboards")]
-        words += ["--no-report", "--no-cache", "--json"]
-        words += ["--tasks", self.evals.tasks] if self.evals.tasks else []
-        words += ["--data", str(self.evals.data)] if self.evals.data else []
+        words = self.subject.words(folder, self.evals)
+        words += ["--out", str(self.out / FOLDER / "leaderboards"), "--json"]
         with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as errors:
             command = [sys.executable, "-m", "recap_eval.cli", *words]
             # a session of its own, so that Ctrl-C asks us and not it
@@ -153,7 +211,7 @@ class InTraining:
             raise DataError(f"recap-eval {' '.join(words)}: {why}", "Give that command by hand to see why.")
         if code:
             warn(f"a measurement is not whole: {'; '.join(lines) or f'code {code}'}. The training goes on.")
-        return primary_metrics(found)
+        return self.subject.metrics(found)
 
 
 def primary_metrics(told: dict[str, Any]) -> dict[str, float]:

@@ -68,8 +68,12 @@ class Samples(Protocol):
 class Batches(Protocol):
     """What makes the batch of any positions: a pure function of them."""
 
-    def batch(self, start: int, stop: int) -> Batch:
-        """Make the batch of positions [start, stop); an empty one if none of its samples can be read."""
+    def batch(self, start: int, stop: int) -> Any:
+        """Make the batch of positions [start, stop); an empty one if none of its samples can be read.
+
+        Returns:
+            What the objective takes: a `Batch`, or something else with its `keys`, `ledger` and `pin_memory`.
+        """
 
     def for_worker(self, workers: int) -> Batches:
         """Return the same with one worker's share of the memory."""

@@ -57,7 +57,7 @@ Hook = Callable[[Progress, Callable[[], bool]], None]
 class Objective(Protocol):
     """What is trained: how a batch becomes gradients."""
 
-    def backward(self, batch: Batch, step: int) -> torch.Tensor:
+    def backward(self, batch: Any, step: int) -> torch.Tensor:
         """Add the batch's gradients to the weights', and return its loss, whose mean over processes is the batch's."""
 
     def after_step(self) -> None:
@@ -66,7 +66,7 @@ class Objective(Protocol):
     def facts(self) -> dict[str, float]:
         """Return what the log tells beside the loss; called by all processes alike."""
 
-    def flops(self, batch: Batch) -> float:
+    def flops(self, batch: Any) -> float:
         """Return the operations that training on one sample of the batch takes."""
 
 

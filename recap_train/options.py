@@ -38,19 +38,27 @@ Takes S x S x 3 bytes an image, twice that while it is made. Stopped, the same c
 def add_clip(commands: Any) -> argparse.ArgumentParser:
     """Add the command that trains CLIP."""
     clip = add_command(commands, "clip", "train CLIP on mixed captions", CLIP_EXAMPLES)
-    need = clip.add_argument_group("what to train")
-    need.add_argument("--data", type=as_data, help="folder of shards (*.tar), scenes or prepared; pattern of files or URLs")
+    need = add_need(clip, "folder of shards (*.tar), scenes or prepared; pattern of files or URLs")
     need.add_argument(
         "--recipe", "--model", required=True, metavar="R", help="recipe (recap-train list), recipe.json, or an open_clip config"
     )
     need.add_argument("--p-original", type=float, metavar="P", help="probability of the original caption, 0-1")
+    _add_recipe(clip)
+    add_captions(clip, dropout=0.0)
+    for add in (add_loading, add_engine, _add_masking, _add_eval, add_dry_run):
+        add(clip)
+    return clip
+
+
+def add_need(parser: argparse.ArgumentParser, data: str) -> Any:
+    """Add what every training command needs; `data` says what its data may be. Returns the group."""
+    need = parser.add_argument_group("what to train")
+    need.add_argument("--data", type=as_data, help=data)
     need.add_argument("--out", type=as_path, metavar="DIR", help="folder of the finished model")
     need.add_argument("--seed", type=int, default=0, help="of weights, order, coins and crops (default 0)")
     need.add_argument("--name", help="what tables call it (default: made of recipe, mix and seed)")
     need.add_argument("--skip-bad", action="store_true", help="leave out what is unreadable, counted, instead of stopping")
-    for add in (_add_recipe, _add_captions, _add_loading, _add_engine, _add_eval, _add_dry_run):
-        add(clip)
-    return clip
+    return need
 
 
 def add_prepare(commands: Any) -> argparse.ArgumentParser:
@@ -78,7 +86,8 @@ def as_data(text: str) -> Path | str:
     return text if is_pattern(text) else as_path(text)
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """Return a number that may be 0."""
     return 0 if text == "0" else positive(text)
 
 
@@ -101,27 +110,32 @@ def _add_recipe(clip: argparse.ArgumentParser) -> None:
     group.add_argument("--tokenizer", type=as_path, metavar="DIR", help="folder of a tokenizer (BERT's for Recap-CLIP)")
 
 
-def _add_captions(clip: argparse.ArgumentParser) -> None:
+def add_captions(clip: argparse.ArgumentParser, dropout: float | None) -> None:
+    """Add the options of captions and their mix; `dropout` is the default of theirs, None for the recipe's."""
     roles = clip.add_argument_group("which caption is which (scenes say it themselves)")
     roles.add_argument("--caption-preset", metavar="NAME", help="recap-datacomp, datacomp, caption-rows or scenes")
     roles.add_argument("--original-key", metavar="KEY", help="txt, json:FIELD or parquet:COLUMN")
     roles.add_argument("--recaption-key", metavar="KEY", action="append", help="likewise; again for several recaptions")
     roles.add_argument("--captions", metavar="PARQUET", help="caption files to join: a file, a folder or a quoted pattern")
     roles.add_argument("--join-on", choices=("sha256", "key", "url"), default="sha256", help="(default sha256)")
-    roles.add_argument("--max-unjoined", type=_count, default=0, metavar="N", help="images that may lack a row (default 0)")
+    roles.add_argument("--max-unjoined", type=count, default=0, metavar="N", help="images that may lack a row (default 0)")
     mixing = clip.add_argument_group("how captions are mixed")
     mixing.add_argument("--mix", choices=("draw", "concat"), default="draw", help="one caption (default), or both joined")
     mixing.add_argument(
         "--recaption-turns", choices=("random", "alternate"), default="random", help="which of several recaptions"
     )
     mixing.add_argument("--recaption-weights", type=_numbers, default=(), metavar="W,W", help="how often each of them is drawn")
-    mixing.add_argument("--caption-dropout", type=float, default=0.0, metavar="P", help="probability of no caption (default 0)")
+    default = "the recipe's" if dropout is None else f"{dropout:g}"
+    mixing.add_argument(
+        "--caption-dropout", type=float, default=dropout, metavar="P", help=f"probability of no caption (default {default})"
+    )
 
 
-def _add_loading(clip: argparse.ArgumentParser) -> None:
+def add_loading(clip: argparse.ArgumentParser) -> None:
+    """Add the options of recap_train.workers.Loading."""
     group = clip.add_argument_group("reading the data (docs/training.md)")
     group.add_argument(
-        "--workers", type=_count, metavar="N", help="processes that prepare batches (default 0; on a GPU up to 8)"
+        "--workers", type=count, metavar="N", help="processes that prepare batches (default 0; on a GPU up to 8)"
     )
     group.add_argument(
         "--prefetch", type=positive, default=2, metavar="N", help="batches each of them prepares ahead (default 2)"
@@ -138,7 +152,7 @@ def _add_loading(clip: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_engine(clip: argparse.ArgumentParser) -> None:
+def add_engine(clip: argparse.ArgumentParser) -> None:
     """Add the options of recap_train.engine.Engine."""
     group = clip.add_argument_group("how the machine trains (docs/training.md)")
     group.add_argument(
@@ -150,7 +164,6 @@ def _add_engine(clip: argparse.ArgumentParser) -> None:
     group.add_argument("--grad-checkpointing", action="store_true", help="less memory, a third more work")
     group.add_argument("--compile", action="store_true", help="compile the transformer blocks; pays on a GPU or in long runs")
     group.add_argument("--tf32", action="store_true", help="on a GPU: fp32 products in TF32")
-    group.add_argument("--mask-images", type=float, default=0.0, metavar="SHARE", help="leave out this share of the patches")
     group.add_argument("--ema", type=float, metavar="DECAY", help="also average the weights, such as 0.9999, into OUT/ema")
     group.add_argument(
         "--save-every", type=duration, default=60.0, metavar="TIME", help="checkpoint: 90s, 10m, 2h (default 60s)"
@@ -160,6 +173,11 @@ def _add_engine(clip: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--peak-tflops", type=positive_number, metavar="N", help="of one device, for the MFU, if it is not known"
     )
+
+
+def _add_masking(clip: argparse.ArgumentParser) -> None:
+    group = clip.add_argument_group("another objective")
+    group.add_argument("--mask-images", type=float, default=0.0, metavar="SHARE", help="leave out this share of the patches")
 
 
 def _add_eval(clip: argparse.ArgumentParser) -> None:
@@ -175,7 +193,8 @@ def _add_eval(clip: argparse.ArgumentParser) -> None:
     after.add_argument("--keep-evals", action="store_true", help="keep the weights that were measured, in OUT/evals")
 
 
-def _add_dry_run(clip: argparse.ArgumentParser) -> None:
+def add_dry_run(clip: argparse.ArgumentParser) -> None:
+    """Add what a dry run assumes."""
     group = clip.add_argument_group("looking before spending")
     group.add_argument("--dry-run", action="store_true", help="print the whole run, its time and its cost; write nothing")
     group.add_argument("--gpu", default="h100", metavar="G", help="assumed: a100, h100 (default), h200, b200, l40s, …")

@@ -131,8 +131,13 @@ def _start(start: Start, data: str, window: int | None) -> list[object]:
     return parts if made_from is None else [*parts, made_from.made.get("identity", made_from.revision)]
 
 
-def finished(run: Run, identity: str) -> Artifact | None:
+def finished(run: Run, identity: str, more: frozenset[str] = frozenset()) -> Artifact | None:
     """Return the run's artifact if it is there already; refuse a folder that holds another one.
+
+    Args:
+        run: The run.
+        identity: Its digest, see `identity_of`.
+        more: Names that its folder may hold besides those of every run.
 
     Raises:
         UserError: The folder holds another artifact, or files that are not a run's.
@@ -146,7 +151,7 @@ def finished(run: Run, identity: str) -> Artifact | None:
             )
         verify(run.out, artifact)
         return artifact
-    own = OWN | ({run.start.before.out.name} if run.start.before is not None else set())
+    own = OWN | more | ({run.start.before.out.name} if run.start.before is not None else set())
     if run.out.exists():
         strange = [path.name for path in run.out.iterdir() if path.name not in own and not path.name.endswith(".part")]
         if strange:

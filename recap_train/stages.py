@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recap_eval.errors import UserError, unknown_name
 from recap_train.recipes import Recipe
@@ -12,6 +12,8 @@ from recap_train.start import Start
 
 if TYPE_CHECKING:
     from recap_train.run import Run
+
+R = TypeVar("R", bound=Recipe)
 
 ALL = "all"
 PER = 256  # base learning rates are per so many samples
@@ -73,7 +75,7 @@ def resolve(recipe: Recipe, stages: list[str], changes: Changes) -> list[Recipe]
         one = _at(recipe, stage) if stage else recipe
         share = one.train["samples_seen"] / whole if whole and changes.samples_seen else 1.0
         seen = None if changes.samples_seen is None else round(changes.samples_seen * share)
-        resolved.append(_changed(one, replace(changes, samples_seen=seen)))
+        resolved.append(changed(one, replace(changes, samples_seen=seen)))
     return resolved
 
 
@@ -95,8 +97,8 @@ def _rule(base: float, batch_size: int) -> str:
     return f"CLIPA's rule: {base:g} x ({batch_size} // {PER})" if batch_size >= PER else f"{base:g} x {batch_size} / {PER}"
 
 
-def _changed(recipe: Recipe, changes: Changes) -> Recipe:
-    """Return the recipe with the changes made; each changed constant's source says what the recipe has."""
+def changed(recipe: R, changes: Changes) -> R:
+    """Return a recipe of one stage with the changes made; each changed constant's source says what the recipe has."""
     train, sources = dict(recipe.train), dict(recipe.sources)
 
     def put(key: str, value: Any, why: str = "changed") -> None:

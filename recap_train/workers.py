@@ -57,14 +57,14 @@ class Part:
         """Return the first and last position, exclusive, of this process in the batch of `size` from `start`."""
         return start + size * self.rank // self.world, start + size * (self.rank + 1) // self.world
 
-    def batch(self, feed: Batches, start: int, size: int) -> Batch:
+    def batch(self, feed: Batches, start: int, size: int) -> Any:
         """Make this process's part of the batch of `size` from `start`; it may be empty where others have theirs.
 
         Raises:
             DataError: None of its samples can be read, and nobody else has any.
         """
         made = feed.batch(*self.of(start, size))
-        if self.world == 1 and not len(made.pixels):
+        if self.world == 1 and not len(made.keys):
             raise DataError(f"No image of samples {start}-{start + size} can be read.", "Check the shards.")
         return made
 

@@ -25,6 +25,7 @@ FIXED = {  # of pipelines that would otherwise rewrite prompts, or sample in ano
 }
 OWN = ("num_inference_steps", "guidance_scale")  # whose defaults, which differ by pipeline, are part of the record
 NEEDED = ("prompt", "generator")
+LENGTH = "max_sequence_length"
 ENDLESS = 1 << 20  # tokenizers without a limit state a huge one
 NOT_A_NUMBER = "invalid value encountered in cast"  # numpy, when NaN becomes a grey level
 
@@ -86,7 +87,7 @@ class DiffusersModel:
 
     @cached_property
     def _tokenizers(self) -> dict[str, tuple[Any, int]]:
-        longest = self._arguments.get("max_sequence_length", getattr(self._takes.get("max_sequence_length"), "default", None))
+        longest = self._arguments.get(LENGTH, getattr(self._takes.get(LENGTH), "default", None))
         found = {}
         for name, part in self._pipeline.components.items():
             if not name.startswith("tokenizer") or not hasattr(part, "model_max_length"):
@@ -124,7 +125,18 @@ class DiffusersModel:
         defaults = {name: self._takes[name].default for name in OWN if name in self._takes}
         own = {name: value for name, value in defaults.items() if isinstance(value, int | float)}
         fixed = {name: value for name, value in FIXED.items() if name in self._takes}
-        return own | fixed | given
+        return own | fixed | self._length() | given
+
+    def _length(self) -> dict[str, int]:
+        """Return how many tokens to read where the call's default is more than the only tokenizer's limit.
+
+        PixArt's call pads to 120 tokens whatever its text encoder reads, and a CLIP has 77 places.
+        """
+        tokenizers = [name for name in self._files.index if name.startswith("tokenizer") and self._files.component(name)]
+        if LENGTH not in self._takes or len(tokenizers) != 1:
+            return {}
+        limit = self._files.tokens_read(tokenizers[0])
+        return {LENGTH: limit} if limit is not None and limit < self._takes[LENGTH].default else {}
 
     def _identity(self) -> dict[str, Any]:
         return {

@@ -44,6 +44,12 @@ class PipelineFiles:
         found = self.index.get(name)
         return str(found[1]) if isinstance(found, list) and len(found) == 2 and found[1] else None
 
+    def tokens_read(self, tokenizer: str) -> int | None:
+        """Return how many tokens a tokenizer says that its model reads, or None if it says nothing."""
+        path = self.folder / tokenizer / "tokenizer_config.json"
+        limit = read_json(path).get("model_max_length") if path.is_file() else None
+        return limit if isinstance(limit, int) else None
+
 
 def find_pipeline(spec: str) -> PipelineFiles:
     """Return a pipeline by its folder, or from the hub.

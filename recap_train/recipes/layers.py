@@ -12,16 +12,17 @@ from typing import Any
 
 from recap_eval.errors import UserError, unknown_name
 
-SOURCES = ("paper", "CLIPA", "default (unstated)", "scaled down")
+SOURCES = ("paper", "CLIPA", "DiT", "PixArt", "default (unstated)", "scaled down")
 SECTIONS = ("model_cfg", "preprocess_cfg", "tokenizer", "train", "stages")
 
 
-def lay(parts: list[dict[str, Any]], path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def lay(parts: list[dict[str, Any]], path: Path, sections: tuple[str, ...] = SECTIONS) -> tuple[dict[str, Any], dict[str, str]]:
     """Lay parts over each other.
 
     Args:
         parts: Constants by source, later parts over earlier ones.
         path: The file they stand in, for messages.
+        sections: What they may be about.
 
     Returns:
         The constants as one tree, and each one's source by its dotted path.
@@ -35,8 +36,8 @@ def lay(parts: list[dict[str, Any]], path: Path) -> tuple[dict[str, Any], dict[s
         for source, constants in part.items():
             if source not in SOURCES:
                 raise unknown_name(f"source in {path}", source, SOURCES, ", ".join(SOURCES))
-            if strange := sorted(set(constants) - set(SECTIONS)):
-                raise unknown_name(f"section in {path}", strange[0], SECTIONS, ", ".join(SECTIONS))
+            if strange := sorted(set(constants) - set(sections)):
+                raise unknown_name(f"section in {path}", strange[0], sections, ", ".join(sections))
             for place, value in flat(constants).items():
                 _put(tree, place, copy.deepcopy(value))
                 sources[".".join(place)] = source

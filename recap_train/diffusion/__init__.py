@@ -1,0 +1,1 @@
+"""Text-to-image diffusion transformers on mixed captions."""

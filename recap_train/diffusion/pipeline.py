@@ -1,0 +1,75 @@
+"""A trained network as a pipeline in diffusers' own layout, which `DiffusionPipeline.from_pretrained` opens without our code.
+
+OUT/model_index.json             PixArtAlphaPipeline and its parts
+OUT/transformer, vae, text_encoder, tokenizer, scheduler
+
+The weights are the moving average. A learned variance is in the transformer's output and is left out when sampling, since
+PixArt's pipeline does so. Rectified flow is sampled by DPM-Solver++ with its settings for flows.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recap_eval.errors import DataError
+from recap_train.diffusion.process import process_named
+from recap_train.diffusion.transformer import transformer_config
+
+if TYPE_CHECKING:
+    from recap_train.diffusion.encoded import Encoders
+    from recap_train.diffusion.recipe import ImageRecipe
+    from recap_train.states import State
+
+INDEX, TRANSFORMER = "model_index.json", "transformer"
+PARTS = ("scheduler", "text_encoder", "tokenizer", TRANSFORMER, "vae")
+OWN = frozenset({INDEX, *PARTS})
+
+
+def write_pipeline(folder: Path, recipe: ImageRecipe, state: State, encoders: Encoders) -> list[str]:
+    """Write a pipeline into a folder.
+
+    Args:
+        folder: Where to; what an earlier call left there is replaced.
+        recipe: The recipe.
+        state: The network's weights by name, as `Spread.weights` gives them.
+        encoders: What is in front of the network.
+
+    Returns:
+        The names of the files written, relative to the folder.
+
+    Raises:
+        DataError: They cannot be written.
+    """
+    from diffusers import DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
+
+    network: Any = PixArtTransformer2DModel(**transformer_config(recipe, encoders.text.width))
+    network.load_state_dict({name.removeprefix("model."): weight for name, weight in state.items()})
+    scheduler = DPMSolverMultistepScheduler(**process_named(recipe.model_cfg["objective"]).scheduler())
+    parts = (encoders.text.tokenizer, encoders.text.model, encoders.autoencoder.vae, network.eval(), scheduler)
+    try:
+        for part in PARTS:
+            shutil.rmtree(folder / part, ignore_errors=True)
+        _quietly(PixArtAlphaPipeline(*parts), folder)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{folder} cannot be written: {error}.", "Free some space and give the same command again.") from error
+    return files_of(folder)
+
+
+def _quietly(pipeline: Any, folder: Path) -> None:
+    """Save a pipeline without the library's bars and remarks."""
+    from diffusers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        pipeline.save_pretrained(folder, safe_serialization=True)
+    finally:
+        logging.set_verbosity(before)
+
+
+def files_of(folder: Path) -> list[str]:
+    """Return the files of a pipeline, relative to its folder."""
+    found = [path for part in PARTS for path in sorted((folder / part).rglob("*")) if path.is_file()]
+    return [INDEX, *(str(path.relative_to(folder)) for path in found)]
