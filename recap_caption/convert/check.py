@@ -1,0 +1,119 @@
+"""Holds a converted model against the original's own forward pass, on a random image and text."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recap_caption.convert.original import image_tokens
+from recap_caption.convert.reference import original_logits
+from recap_caption.convert.source import Source
+from recap_caption.convert.vocabulary import Vocabulary
+from recap_eval.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+BEFORE, AFTER, SEED = 8, 24, 0  # tokens before and after the image
+BOUNDS = {"float64": 1e-4, "float32": 1e-3, "float16": 0.05, "bfloat16": 0.2}  # of the logits' standard deviation
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How far a converted model is from the original.
+
+    Args:
+        max_difference: Largest difference of a logit.
+        logit_sd: Standard deviation of the original's logits.
+        same_choice: Share of the places at which both choose the same token.
+        places: How many places there were.
+    """
+
+    max_difference: float
+    logit_sd: float
+    same_choice: float
+    places: int
+
+    def sentence(self) -> str:
+        """Return it in words."""
+        return (
+            f"logits differ from the original's by at most {self.max_difference:.2g} (their standard deviation is "
+            f"{self.logit_sd:.3g}); the same token first at {self.same_choice:.1%} of {self.places} places"
+        )
+
+
+def check_logits(source: Source, plan: Vocabulary, folder: Path) -> Checked:
+    """Compare logits of the converted model and of the original.
+
+    Args:
+        source: The original.
+        plan: Its rows and tokens.
+        folder: The converted model.
+
+    Raises:
+        DataError: They differ by more than rounding explains, are no numbers, or the folder does not load.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(SEED)
+    side, rows = int(source.vision["image_size"]), source.weights.rows
+    pixels = torch.randn(1, int(source.vision["num_channels"]), side, side, generator=generator)
+    ids = torch.randint(0, rows, (BEFORE + AFTER,), generator=generator)
+    ids[ids == plan.image_id] = 0
+    pixels = pixels.to(getattr(torch, source.weights.dtype))
+    wanted = original_logits(source.weights.read, source.original, source.vision, ids.tolist(), BEFORE, pixels)
+    found = _converted_logits(folder, ids, plan.image_id, image_tokens(source.vision, source.original.select), pixels)
+    return judge(found[:, :rows].float(), wanted.float(), BOUNDS[source.weights.dtype], source.name)
+
+
+def judge(found: torch.Tensor, wanted: torch.Tensor, bound: float, name: str) -> Checked:
+    """Compare (L, V) logits.
+
+    Raises:
+        DataError: They are no numbers, or differ by more than `bound` standard deviations.
+    """
+    gap, spread = float((found - wanted).abs().max()), float(wanted.std())
+    same = float((found.argmax(1) == wanted.argmax(1)).float().mean())
+    checked = Checked(gap, spread, same, len(wanted))
+    if not gap <= bound * spread:  # of NaN, too
+        raise DataError(
+            f"{name} was not converted rightly: {checked.sentence()}.",
+            "Nothing was written. Please report it, with its config.json.",
+        )
+    return checked
+
+
+def _converted_logits(folder: Path, ids: torch.Tensor, image_id: int, n: int, pixels: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    model = load_converted(folder)
+    tokens = torch.cat([ids[:BEFORE], torch.full((n,), image_id), ids[BEFORE:]])[None]
+    with torch.no_grad():
+        found: torch.Tensor = model(input_ids=tokens, pixel_values=pixels, attention_mask=torch.ones_like(tokens)).logits[0]
+    return found
+
+
+def load_converted(folder: Path) -> Any:
+    """Return a converted model as transformers loads it, in the type of its weights.
+
+    Raises:
+        DataError: Weights are missing, or some have no place.
+    """
+    from safetensors import SafetensorError
+    from transformers import LlavaForConditionalGeneration
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # `torch_dtype` is the name that all our versions know
+            model, info = LlavaForConditionalGeneration.from_pretrained(
+                folder, torch_dtype="auto", attn_implementation="eager", output_loading_info=True
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(f"The converted model does not load ({line[:300]}).", "Please report it.") from error
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if found := sorted(map(str, info[kind])):
+            raise DataError(f"The converted model has {kind.replace('_', ' ')}: {found[0]}.", "Please report it.")
+    return model.eval()
