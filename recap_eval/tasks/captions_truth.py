@@ -20,6 +20,7 @@ COLUMNS = ("key", "objects", "ground", "texture")
 WHOLE: dict[str, Callable[[Verdict], float | None]] = {
     "truth": lambda one: one.truth,
     "recall": lambda one: one.recall,
+    "f1": lambda one: one.f1,
     "hallucination": lambda one: one.hallucination,
     "all_true": lambda one: None if one.all_true is None else float(one.all_true),
 }

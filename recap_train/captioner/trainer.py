@@ -1,0 +1,147 @@
+"""TRL's trainer with what a stage needs beside it: its own order, checkpoints that are whole, a stop that loses nothing.
+
+This file defines classes over TRL's, so it is imported only where a stage is trained.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback  # noqa: TID253
+from trl import SFTTrainer  # noqa: TID253
+
+from recap_eval.errors import UserError
+from recap_eval.files import read_json, write_json, write_text
+from recap_train.parallel import World
+from recap_train.signals import Wishes
+
+MARK = "recap.json"  # written last into a checkpoint's folder: what has none is not whole
+LOG = "log.jsonl"
+
+
+class StageTrainer(SFTTrainer):  # type: ignore[misc]
+    """Shows the rows in the order of its data set, and saves weights under the names that the model itself uses."""
+
+    optimizer: Any
+    rates: dict[str, float] | None = None  # learning rate by part of a weight's name, where parts differ
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        """Return the order of the data set, which is the run's."""
+        from torch.utils.data import SequentialSampler
+
+        return SequentialSampler(self.train_dataset if dataset is None else dataset)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Save a checkpoint's weights under their present names.
+
+        transformers saves them under the names of the checkpoint that they came from, and goes on from a file by present names,
+        without a word about those it does not find: it would go on from the weights that the stage started from.
+        """
+        from peft import PeftModel
+
+        if isinstance(self.model, PeftModel):  # saves adapters, whose names do not change
+            super()._save(output_dir, state_dict)
+            return
+        if self.args.should_save:
+            self.accelerator.unwrap_model(self.model).save_pretrained(
+                output_dir or self.args.output_dir, state_dict=state_dict, save_original_format=False
+            )
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Make the optimiser; the parts that `rates` names learn at their own rate."""
+        import torch
+
+        if self.rates is None or self.optimizer is not None:
+            return super().create_optimizer() if model is None else super().create_optimizer(model)
+        args, default = self.args, self.args.learning_rate
+        groups: dict[float, list[Any]] = {}
+        for name, weight in (model or self.model).named_parameters():
+            if weight.requires_grad:
+                rate = next((rate for part, rate in self.rates.items() if part in name), default)
+                groups.setdefault(rate, []).append(weight)
+        self.optimizer = torch.optim.AdamW(
+            [{"params": weights, "lr": rate} for rate, weights in groups.items()], lr=default, eps=args.adam_epsilon,
+            betas=(args.adam_beta1, args.adam_beta2), weight_decay=args.weight_decay,
+        )  # fmt: skip
+        return self.optimizer
+
+
+@dataclass
+class Pace(TrainerCallback):  # type: ignore[misc]
+    """Saves when time has passed, stops when asked to, keeps the newest whole checkpoint and the log.
+
+    Args:
+        folder: Where checkpoints lie.
+        identity: Digest of everything the run depends on.
+        seconds: A checkpoint is written when so much time has passed.
+        wishes: What was asked for by signals.
+        world: The processes.
+        spent: Seconds of earlier sessions.
+        stopped: What made it stop before its end.
+    """
+
+    folder: Path
+    identity: str
+    seconds: float
+    wishes: Wishes
+    world: World
+    spent: float = 0.0
+    stopped: Wishes = field(default_factory=Wishes)
+
+    def __post_init__(self) -> None:
+        self.begun = self.saved = time.perf_counter()
+
+    @property
+    def total(self) -> float:
+        """Seconds spent in all sessions."""
+        return self.spent + time.perf_counter() - self.begun
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Save or stop, all processes at the same step."""
+        due = time.perf_counter() - self.saved > self.seconds
+        term, interrupt, save = self.world.total(self.wishes.term, self.wishes.interrupt, due and self.world.main)
+        asked = Wishes(term > 0, interrupt > 0)
+        last = state.global_step >= state.max_steps
+        if asked and not last:
+            self.stopped = asked
+            control.should_save = control.should_training_stop = True
+        elif save:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Mark the checkpoint as whole; drop the earlier ones and write the log."""
+        self.saved = time.perf_counter()
+        self.world.wait()  # the others may still write their part
+        if not self.world.main:
+            return
+        place = self.folder / f"checkpoint-{state.global_step}"
+        write_json(place / MARK, {"identity": self.identity, "step": state.global_step, "seconds": self.total})
+        for other in self.folder.glob("checkpoint-*"):
+            if other != place:
+                shutil.rmtree(other)
+        write_log(self.folder.parent, state)
+
+
+def write_log(folder: Path, state: Any) -> None:
+    """Write what the trainer noted, a line an entry: the checkpoint holds it, so a killed run neither repeats nor lacks one."""
+    write_text(folder / LOG, "".join(json.dumps(entry) + "\n" for entry in state.log_history))
+
+
+def newest(folder: Path, identity: str) -> tuple[Path, dict[str, Any]] | None:
+    """Return the newest whole checkpoint of a run and its mark, or None.
+
+    Raises:
+        UserError: It is another run's.
+    """
+    marks = sorted(folder.glob(f"checkpoint-*/{MARK}"), key=lambda path: int(path.parent.name.rpartition("-")[2]))
+    if not marks:
+        return None
+    note = read_json(marks[-1])
+    if note["identity"] != identity:
+        raise UserError(f"{folder.parent} holds an unfinished run with other settings.", "Choose another --out, or delete it.")
+    return marks[-1].parent, note
