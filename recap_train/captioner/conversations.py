@@ -1,6 +1,6 @@
 """LLaVA's own data: a JSON list of conversations, some about an image (LLaVA-Pretrain, the mix of 665 K).
 
-[{"id": …, "image": "coco/1.jpg", "conversations": [{"from": "human", "value": "<image> What …?"}, {"from": "gpt", "value": …}]}]
+[{"id": …, "image": "coco/1.jpg", "conversations": [{"from": "human", "value": "<image> …"}, {"from": "gpt", "value": …}]}]
 """
 
 from __future__ import annotations

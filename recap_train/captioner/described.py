@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recap_eval.data.digests import fingerprint
+from recap_eval.data.root import default_cache
 from recap_eval.data.scenes.locate import scenes_folder
 from recap_eval.data.scenes.write import MANIFEST
 from recap_eval.data.shards import Sample, read_shards, stated_digests
@@ -124,7 +125,7 @@ def read_edits(files: Sequence[Path], prompt: str) -> Edits:
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from datasets import Dataset, Image
+    from datasets import Dataset, Image, disable_progress_bars
 
     wanted = [name for side in SIDES for name in side]
     for path in files:
@@ -134,7 +135,8 @@ def read_edits(files: Sequence[Path], prompt: str) -> Edits:
             raise DataError(f"{path} is no readable parquet ({str(error).splitlines()[0]}).", "Get the file again.") from error
         if lacking := [name for name in wanted if name not in names]:
             raise DataError(f"{path} has no column {lacking[0]!r}.", f"HQ-Edit's files have {', '.join(wanted)}.")
-    table = Dataset.from_parquet([str(path) for path in files], columns=wanted)
+    disable_progress_bars()
+    table = Dataset.from_parquet([str(path) for path in files], columns=wanted, cache_dir=str(default_cache() / "datasets"))
     for image, _ in SIDES:
         table = table.cast_column(image, Image(decode=False))
     rows = len(SIDES) * len(table)

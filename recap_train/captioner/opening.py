@@ -15,6 +15,7 @@ from recap_eval.models.llava.tokenizer import (
     load_tokenizer,
     read_template,
 )
+from recap_train.captioner.saving import quietly
 from recap_train.captioner.small import padding_images
 
 PARTS = {  # what a stage may train, by the name that recipes use
@@ -165,7 +166,8 @@ def _padding(processor: Any) -> Any:
 def _had(get: Any, name: str) -> Any:
     """Return what a loader of transformers gives; its errors are told in two lines."""
     try:
-        return get()
+        with quietly():
+            return get()
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         place = "Is it whole?" if Path(name).expanduser().exists() else "Name a folder, or ORG/NAME on the hub."

@@ -17,7 +17,7 @@ from recap_train.captioner.opening import PARTS, Opened
 from recap_train.captioner.order import order_of
 from recap_train.captioner.recipe import CaptionerRecipe
 from recap_train.captioner.rows import Marks, Rows
-from recap_train.captioner.saving import save_llava
+from recap_train.captioner.saving import quietly, save_llava
 from recap_train.engine import Engine
 from recap_train.parallel import World, joined
 from recap_train.signals import Stopped, stop_signals
@@ -153,6 +153,7 @@ def _show(stage: Stage, rows: Rows) -> None:
 def _trainer(stage: Stage, rows: Rows, opened: Opened, identity: str, world: World, wishes: Any) -> tuple[Any, Any]:
     """Return the trainer and what paces it."""
     from datasets import Dataset
+    from transformers import PrinterCallback
 
     from recap_train.captioner.trainer import Pace, StageTrainer
 
@@ -170,6 +171,7 @@ def _trainer(stage: Stage, rows: Rows, opened: Opened, identity: str, world: Wor
     if stage.lora:
         trainer.rates = {"multi_modal_projector": settings["lora"].get("projector_lr", settings["lr"])}
     pace = Pace(stage.out / TRAINING, identity, stage.engine.save_seconds, wishes, world)
+    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(pace)
     return trainer, pace
 
@@ -212,10 +214,10 @@ def _arguments(stage: Stage, world: World) -> Any:
         adam_epsilon=settings["eps"], max_grad_norm=settings["grad_clip"] or 0.0, bf16=stage.precision == "bf16", fp16=False,
         use_cpu=not world.gpu, seed=stage.seed, data_seed=stage.seed, save_strategy="no", logging_steps=LOG_STEPS,
         report_to="tensorboard" if engine.tensorboard else "none", remove_unused_columns=False, max_length=None,
-        dataset_kwargs={"skip_prepare_dataset": True}, gradient_checkpointing=engine.grad_checkpointing,
+        dataset_kwargs={"skip_prepare_dataset": True}, activation_checkpointing=engine.grad_checkpointing,
         tf32=engine.tf32 or None, dataloader_num_workers=stage.workers,
         dataloader_drop_last=True, dataloader_pin_memory=world.gpu, optim="adamw_torch",
-        disable_tqdm=not world.main,
+        disable_tqdm=True, log_level="error",
     )  # fmt: skip
 
 
@@ -229,7 +231,8 @@ def _run(stage: Stage, trainer: Any, pace: Any) -> None:
 
     found = newest(stage.out / TRAINING, pace.identity)
     pace.spent = float(found[1]["seconds"]) if found else 0.0
-    trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
+    with quietly():
+        trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
     if pace.stopped:
         raise Stopped(f"stopped at step {trainer.state.global_step} of {stage.steps}", pace.stopped.interrupt)
 

@@ -15,6 +15,7 @@ from typing import Any
 from transformers import TrainerCallback  # noqa: TID253
 from trl import SFTTrainer  # noqa: TID253
 
+from recap_eval.console import progress_bar
 from recap_eval.errors import UserError
 from recap_eval.files import read_json, write_json, write_text
 from recap_train.parallel import World
@@ -95,14 +96,30 @@ class Pace(TrainerCallback):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         self.begun = self.saved = time.perf_counter()
+        self.bar: Any = None
 
     @property
     def total(self) -> float:
         """Seconds spent in all sessions."""
         return self.spent + time.perf_counter() - self.begun
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Show how far it is."""
+        hidden = {} if self.world.main else {"disable": True}
+        self.bar = progress_bar(state.max_steps, "train", "step", initial=state.global_step, **hidden)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Leave the bar as it stands."""
+        self.bar.close()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **given: Any) -> None:
+        """Show the loss."""
+        if logs and "loss" in logs:
+            self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
+
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Save or stop, all processes at the same step."""
+        self.bar.update()
         due = time.perf_counter() - self.saved > self.seconds
         term, interrupt, save = self.world.total(self.wishes.term, self.wishes.interrupt, due and self.world.main)
         asked = Wishes(term > 0, interrupt > 0)
