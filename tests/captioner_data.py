@@ -101,7 +101,7 @@ def make_speaker(folder: Path, seed: int = 0) -> Path:
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = recipe.model_cfg | {"vision": sizes | {"patch_size": 16}, "text": sizes}
     recipe = dataclasses.replace(recipe, model_cfg=config)
-    texts = [said(number) for number in range(4)] + [PROMPT, recipe.model_cfg["prompt"]]
-    tokenizer = make_tokenizer(texts * 3, 420, read_template("llama-3")[1])
+    texts = [said(number) for number in range(4)] + [PROMPT]
+    tokenizer = make_tokenizer(texts * 2, recipe.model_cfg["prompt"], 420, read_template("llama-3")[1])
     save_llava(folder, build_model(recipe, tokenizer, seed), build_processor(recipe, tokenizer))
     return folder

@@ -61,6 +61,7 @@ def build_model(recipe: Recipe, tokenizer: Any, seed: int) -> Any:
     whole._attn_implementation = ATTENTION
     torch.manual_seed(seed)
     model = LlavaForConditionalGeneration(whole)
+    _still_unused(model.model.vision_tower, config["vision_feature_layer"])
     ends = {
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": end_tokens(tokenizer),
@@ -69,6 +70,12 @@ def build_model(recipe: Recipe, tokenizer: Any, seed: int) -> Any:
     for name, value in (ends | {"do_sample": False}).items():
         setattr(model.generation_config, name, value)
     return model
+
+
+def _still_unused(tower: Any, layer: int) -> None:
+    """Take what comes after the projected layer out of the training: it has no gradient, and an optimiser no state of it."""
+    for part in [tower.post_layernorm, *(tower.encoder.layers[layer + 1 :] if layer < -1 else [])]:
+        part.requires_grad_(False)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ token, whatever follows, so that a prompt has the same tokens before an answer a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from recap_eval.errors import UserError
@@ -18,17 +18,20 @@ ROLES = ("system", "user", "assistant", "\n\n")  # what a conversation writes be
 RARE = 2  # a pair of tokens that is seen less often is not merged
 
 
-def make_tokenizer(texts: Iterable[str], size: int, template: str) -> Any:
-    """Return a tokenizer in which the texts are few tokens.
+def make_tokenizer(captions: Sequence[str], prompt: str, size: int, template: str) -> Any:
+    """Return a tokenizer in which captions and prompt are few tokens.
 
     Args:
-        texts: Captions and prompts.
+        captions: The captions.
+        prompt: What the model is asked.
         size: Tokens at most, the 256 bytes and the special ones among them.
         template: Its chat template.
 
     Raises:
-        UserError: The texts are empty.
+        UserError: There is no word in any caption.
     """
+    if not any(caption.strip() for caption in captions):
+        raise UserError("The captions hold no words to make a tokenizer of.", "Check which texts they are: --caption-key")
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -45,9 +48,7 @@ def make_tokenizer(texts: Iterable[str], size: int, template: str) -> Any:
         special_tokens=list(SPECIAL),
         show_progress=False,
     )
-    inner.train_from_iterator([*texts, *ROLES * RARE], trainer)
-    if inner.get_vocab_size() == len(alphabet) + len(SPECIAL):
-        raise UserError("The captions hold no words to make a tokenizer of.", "Check --caption-key.")
+    inner.train_from_iterator([*captions, *[prompt, *ROLES] * RARE], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, padding_side="left", clean_up_tokenization_spaces=False, chat_template=template,
         pad_token="<pad>", bos_token=BEGIN, eos_token=EOT, extra_special_tokens={"image_token": "<image>"},

@@ -71,7 +71,7 @@ def make_speaker(run: Run, data: TrainingData) -> Speaker:
     assert isinstance(recipe, CaptionerRecipe)
     texts = [text for one in some_captions(data) for text in one.recaptions]
     template = read_template(DEFAULT_TEMPLATE)[1]
-    tokenizer = make_tokenizer([*texts, *[recipe.model_cfg["prompt"]] * 2], recipe.model_cfg["vocab_size"], template)
+    tokenizer = make_tokenizer(texts, recipe.model_cfg["prompt"], recipe.model_cfg["vocab_size"], template)
     processor = build_processor(recipe, tokenizer)
     return Speaker(recipe, processor, build_model(recipe, tokenizer, run.seed), wording_of(recipe, processor))
 
