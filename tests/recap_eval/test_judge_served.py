@@ -1,18 +1,10 @@
 """The judge against a real server: `transformers serve` with a tiny LLaVA of random weights. What it says is noise; that it is
 asked, understood, kept and read strictly is not."""
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-
 import pytest
 from fakes import Card
 from PIL import Image
-from support import ROOT
+from serving import serving
 from tiny_llava import make_llava
 
 from recap_eval.endpoint.address import Address
@@ -28,46 +20,11 @@ from recap_eval.judge.templates import find_template
 pytestmark = [pytest.mark.serial, pytest.mark.slow]
 
 
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-def wait_for(url, process):
-    until = time.monotonic() + 180
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    raise AssertionError(f"the server did not come up, code {process.poll()}")
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     folder = make_llava(tmp_path_factory.mktemp("llava") / "tiny")
-    port = free_port()
-    words = [
-        sys.executable,
-        ROOT / "tests" / "serving.py",
-        folder,
-        "--device",
-        "cpu",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    with (folder.parent / "log").open("w") as log:
-        process = subprocess.Popen(words, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=log, stderr=log)
-        try:
-            wait_for(f"http://127.0.0.1:{port}", process)
-            yield str(folder), f"http://127.0.0.1:{port}/v1"
-        finally:
-            process.terminate()
-            process.wait(30)
+    with serving(folder) as url:
+        yield str(folder), url
 
 
 def config(served, place, **other):

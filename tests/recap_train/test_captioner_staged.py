@@ -1,14 +1,21 @@
 """Stages on TRL's trainer: what moves, what stays, what is saved, and how a killed stage goes on."""
 
 import json
+import os
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from captioner_data import make_edits, make_mix, make_pairs, make_speaker
 from safetensors.torch import load_file, save_file
-from support import assert_two_line_error, recap
+from support import ROOT, assert_two_line_error, recap
 
 pytest.importorskip("trl")
 from transformers import (
@@ -289,3 +296,38 @@ def test_the_command_trains_and_tells(tmp_path, data, llava):
     log = [json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()]
     assert log and (tmp_path / "out/artifact.json").is_file()
     assert load_file(tmp_path / "out/model.safetensors")
+
+
+CHILD = """
+import sys
+sys.path.insert(0, {tests!r})
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from test_captioner_staged import run, stage_of
+run(stage_of(Path({out!r}), seen=160, save=0.0), Path({llava!r}), Path({data!r}))
+"""
+
+
+@pytest.mark.serial
+@pytest.mark.slow
+def test_killed_at_random_steps_it_ends_in_the_same_weights(tmp_path, llava, data):
+    run(stage_of(tmp_path / "whole", seen=160), llava, data)
+    out, chance = tmp_path / "killed", random.Random(0)
+    tests = str(Path(__file__).parent)
+    code = CHILD.format(tests=tests, out=str(out), llava=str(llava), data=str(data))
+    path = os.pathsep.join([tests, str(ROOT / "tests"), str(ROOT)])
+    for _ in range(2):
+        before = sorted(out.glob("training/*/recap.json"))
+        child = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.DEVNULL)
+        until = time.time() + 120
+        while time.time() < until and child.poll() is None and sorted(out.glob("training/*/recap.json")) in (before, []):
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.3))
+        child.send_signal(signal.SIGKILL)
+        child.wait(60)
+        assert not (out / "artifact.json").exists()
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    whole, killed = weights_of(tmp_path / "whole"), weights_of(out)
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
