@@ -48,6 +48,19 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Mean:
+    """A mean over columns, for published rows, which have nothing else in common.
+
+    Args:
+        label: What it is called.
+        over: Labels of its columns.
+    """
+
+    label: str
+    over: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Board:
     """What a board shows; see boards/clip.toml.
 
@@ -61,6 +74,7 @@ class Board:
         baseline: Place on the axis that differences are to.
         published: Published tables beside the measured rows, each "file:table"; see published.py.
         measure: The command that fills it, where it is not made of its tasks.
+        means: Means over columns that reports derive from published rows.
     """
 
     name: str
@@ -72,6 +86,7 @@ class Board:
     baseline: float = 1.0
     published: tuple[str, ...] = ()
     measure: str = ""
+    means: tuple[Mean, ...] = ()
 
 
 def board_files(leaderboards: Path) -> dict[str, Path]:
@@ -96,9 +111,17 @@ def load_board(name: str, leaderboards: Path) -> Board:
         published = record.pop("published", [])
         if not isinstance(published, list):
             raise TypeError("published is a list")
-        return Board(name=name, columns=columns, published=tuple(published), **record)
+        means = tuple(_mean(mean, columns) for mean in record.pop("means", []))
+        return Board(name=name, columns=columns, published=tuple(published), means=means, **record)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, KeyError) as error:
         raise DataError(f"{files[name]} is not a board ({error}).", "Model it on the shipped boards/clip.toml.") from error
+
+
+def _mean(record: dict[str, Any], columns: tuple[Column, ...]) -> Mean:
+    known = {column.label for column in columns}
+    if strange := [label for label in record["over"] if label not in known]:
+        raise TypeError(f"means: no column is called {strange[0]!r}")
+    return Mean(str(record["label"]), tuple(record["over"]))
 
 
 def asked(board: Board, number: int, results: list[Result]) -> list[Result]:

@@ -38,6 +38,10 @@ REPORT_EXAMPLES = """examples:
   recap-eval report clip                                   leaderboards/ -> reports/clip.md .csv .svg .png .html
   recap-eval report --check                                exit 1 if a report does not follow from its results"""
 
+EXPORT_EXAMPLES = """examples:
+  recap-eval export board clip --to clip.tex               booktabs, for a paper
+  recap-eval export board clip-mix --to clip-mix.parquet   long form, a row a figure, printed ones marked
+  recap-eval export model scenes-tiny-p1-s0 >> README.md   the head of a hub model card (model-index)"""
 SHOW_EXAMPLES = """examples:
   recap-eval show scenes-tiny-p0.5-s0/scenes-zeroshot --data scenes
   recap-eval show runs/lb/results/a-1f2e3d4c/scenes-long-5a6b7c8d.json --metric t2i_r1 --html wrong.html
@@ -101,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_clip(commands)
     _add_compare(commands)
     _add_report(commands)
+    _add_export(commands)
     _add_show(commands)
     _add_list(commands)
     _add_scenes(commands)
@@ -159,6 +164,19 @@ def _add_report(commands: Any) -> None:
     report.add_argument("--out", type=as_path, default=Path("reports"), metavar="DIR", help="where reports go")
     report.add_argument("--check", action="store_true", help="write nothing; exit 1 if a report differs from its results")
     report.set_defaults(run=run_report)
+
+
+def _add_export(commands: Any) -> None:
+    from recap_eval.commands.export import KINDS, to_path
+
+    export = add_command(commands, "export", "write boards and models in the forms of others", EXPORT_EXAMPLES)
+    export.add_argument("what", choices=KINDS, help="a board, or a model's results")
+    export.add_argument("name", metavar="NAME", help="the board's or the model's name")
+    export.add_argument(
+        "--to", type=to_path, metavar="FILE", help="a board: .csv, .parquet or .tex (default: csv, to the terminal)"
+    )
+    export.add_argument("--leaderboards", type=as_path, default=Path("leaderboards"), metavar="DIR", help="results")
+    export.set_defaults(run=run_export)
 
 
 def _add_show(commands: Any) -> None:
@@ -368,6 +386,13 @@ def run_compare(args: argparse.Namespace) -> int:
     from recap_eval.commands.compare import compare_models
 
     return compare_models(args)
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Write a board or a model in another form."""
+    from recap_eval.commands.export import export
+
+    return export(args)
 
 
 def run_report(args: argparse.Namespace) -> int:

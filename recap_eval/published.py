@@ -4,6 +4,7 @@ One JSON a source, shipped in boards/published/ or put into leaderboards/publish
 
     {"schema_version": 1, "kind": "published", "title": …, "url": "https://…", "version": "v2", "notes": [sentence, …],
      "tables": {name: {"caption": "Table 3", "notes": [sentence, …], "not_shares": [metric, …],
+                       "prose": [{"says": sentence of the text, "best": 0.5, "of": [[task, metric], …]}],
                        "rows": [{"label": …, "meta": {"p_original": 0.8, …}, "values": {task: {metric: value}}}]}}}
 
 Tasks and metrics have our names; of a task that columns ask of several data sets, "task:data". Values are shares in [0, 1] and
@@ -51,6 +52,21 @@ class PublishedRow:
 
 
 @dataclass(frozen=True)
+class Prose:
+    """What a paper's text says of a table, so that reports can hold it against the table.
+
+    Args:
+        says: The statement, as a sentence with its place.
+        best: Where on the axis it puts the best.
+        of: Of which figures, as (task, metric).
+    """
+
+    says: str
+    best: float
+    of: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class PublishedTable:
     """One table of a source.
 
@@ -61,6 +77,7 @@ class PublishedTable:
         caption: Name of the table there, such as "Table 3".
         notes: What a reader must know: of the source, then of the table.
         rows: Its rows, in the order printed.
+        prose: What the source's text says of it.
     """
 
     title: str
@@ -69,6 +86,7 @@ class PublishedTable:
     caption: str
     notes: tuple[str, ...]
     rows: tuple[PublishedRow, ...] = field(repr=False)
+    prose: tuple[Prose, ...] = ()
 
     @property
     def place(self) -> str:
@@ -128,7 +146,12 @@ def _table(record: dict[str, Any], table: dict[str, Any]) -> PublishedTable:
     free = frozenset(table.get("not_shares", ()))
     rows = tuple(_row(row, table["caption"], free) for row in table["rows"])
     notes = (*_sentences(record), *_sentences(table))
-    return PublishedTable(record["title"], record["url"], record.get("version", ""), table["caption"], notes, rows)
+    prose = tuple(_prose(said) for said in table.get("prose", ()))
+    return PublishedTable(record["title"], record["url"], record.get("version", ""), table["caption"], notes, rows, prose)
+
+
+def _prose(said: dict[str, Any]) -> Prose:
+    return Prose(str(said["says"]), float(said["best"]), frozenset((task, metric) for task, metric in said["of"]))
 
 
 def _sentences(record: dict[str, Any]) -> list[str]:

@@ -96,3 +96,12 @@ def make_stages(world: Path, out: Path, samples: int = 640, **other):
 
     recipes = resolve(load_recipe("recap-clip-scenes"), ["1", "2"], Changes(samples_seen=samples, batch_size=64))
     return [make_run(world, out, samples=one.train["samples_seen"], recipe=one, **other) for one in recipes]
+
+
+def foreign(page: str) -> str:
+    """Return a page without the one script that is ours; what is left must hold none."""
+    from recap_eval.report.html import SCRIPT, TEMPLATES
+
+    ours = f"<script>{(TEMPLATES / SCRIPT).read_text()}</script>"
+    assert page.count(ours) == 1
+    return page.replace(ours, "")

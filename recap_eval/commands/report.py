@@ -34,10 +34,24 @@ def render_boards(args: argparse.Namespace) -> int:
             if len(names) == 1 or (args.check and stale.is_file()):
                 raise
             print(f"{name}: passed over. {error.what}", file=sys.stderr)
+    if not args.board and done:
+        drifts += _index(args)
     if args.check:
         found = {"checked": done, "drift": drifts}
         print(json.dumps(found) if args.json else "\n".join(drifts) or f"up to date: {', '.join(done)}")
     return 1 if drifts else 0
+
+
+def _index(args: argparse.Namespace) -> list[str]:
+    """Render or check what follows from all boards together; returns what drifted."""
+    from recap_eval.report.render import check_index, render_index
+
+    if args.check:
+        drift = check_index(args.leaderboards, args.out)
+        return [drift] if drift else []
+    files = [str(path) for path in render_index(args.leaderboards, args.out)]
+    print(json.dumps({"board": None, "files": files}) if args.json else ", ".join(files))
+    return []
 
 
 def _show(name: str, rendered: Rendered, as_json: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,8 @@ from recap_eval.leaderboard import Row, Table
 from recap_eval.published import PublishedTable
 from recap_eval.report import cells, text
 from recap_eval.report.forms import forms
+from recap_eval.report.opening import opening
+from recap_eval.report.printed import derived
 from recap_eval.report.support import support
 from recap_eval.results import Result
 
@@ -16,15 +20,23 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPT = "table.js"
 
 
 def environment() -> Environment:
-    """Return the templates, which escape everything put into them."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    """Return the templates, which escape everything put into them.
 
-    return Environment(
+    Their one script is ours, and pages allow it alone, by its digest: what a caption smuggles in would not run.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    found = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    script = (TEMPLATES / SCRIPT).read_text(encoding="utf-8")
+    found.globals |= {"script": Markup(script), "script_hash": b64encode(sha256(script.encode()).digest()).decode()}
+    return found
 
 
 def _cells(table: Table, row: Row, links: dict[str, str]) -> list[dict[str, object]]:
@@ -74,6 +86,7 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str]) -> st
         title = cells.others_title(table.board)
         groups.append({"title": title, "first": "model", "support": [], "rows": rows, "has_delta": False})
     page: str = environment().get_template("board.html").render(
+        opening=opening(table),
         board=table.board, groups=groups, headers=cells.headers(table), plots=_told(table, plots), legend=_legend(table),
         left_out=table.left_out, sources=text.sources_text(table),
         published=[_published(table, group) for group in table.published],
@@ -95,5 +108,6 @@ def _legend(table: Table) -> str:
 
 def _published(table: Table, group: PublishedTable) -> dict[str, object]:
     head, *rows = cells.published_grid(table, group)
-    facts = {"title": text.published_title(group), "source": group.title, "url": group.url, "place": group.place}
-    return facts | {"notes": group.notes, "head": head, "rows": rows}
+    facts: dict[str, object] = {"title": text.published_title(group), "source": group.title, "url": group.url}
+    facts |= {"place": group.place, "notes": group.notes, "derived": derived(table, group)}
+    return facts | {"head": head, "rows": rows}

@@ -14,8 +14,10 @@ from recap_eval.leaderboard import Table, build_table
 from recap_eval.report import html, text
 from recap_eval.report.caption_plots import PLOTS, Plot
 from recap_eval.report.cells import all_rows
+from recap_eval.report.index import INDEX, index_page, results_block, with_block
 from recap_eval.report.plots import curves, data_digest, score_over_axis
 
+README = "README.md"
 DIGEST = re.compile(r"data sha256:([0-9a-f]{64})")
 
 
@@ -125,6 +127,38 @@ def check_board(name: str, leaderboards: Path, out: Path) -> str | None:
     for path, digest in drawn.items():
         if not path.is_file() or DIGEST.findall(path.read_text(encoding="utf-8")) != [digest]:
             return f"{path} is missing or stale. Render it again: recap-eval report {name}"
+    return None
+
+
+def _gathered(leaderboards: Path, out: Path) -> dict[Path, str]:
+    """Return the files that follow from all boards together: the index, and a README's block where it has one."""
+    tables = [build_table(name, leaderboards) for name in board_names(leaderboards)]
+    shown = [table for table in tables if table.measured or table.published]
+    files, readme = {out / INDEX: index_page(shown)}, out.absolute().parent / README
+    if (block := with_block(readme, results_block(shown, out.name))) is not None:
+        files[readme] = block
+    return files
+
+
+def render_index(leaderboards: Path, out: Path) -> list[Path]:
+    """Write the page of all boards, and the block of results of the README beside the reports' folder if it has one.
+
+    Raises:
+        DataError: A record is unreadable, or the README has one mark of the block and not the other.
+    """
+    found = _gathered(leaderboards, out)
+    for path, content in found.items():
+        _write(path, content.encode())
+    return list(found)
+
+
+def check_index(leaderboards: Path, out: Path) -> str | None:
+    """Return what differs between those files and the boards, or None."""
+    for path, content in _gathered(leaderboards, out).items():
+        if not path.is_file():
+            return f"{path} is missing. Render it: recap-eval report"
+        if (line := _first_difference(path.read_text(encoding="utf-8"), content)) is not None:
+            return f"{path}:{line} does not follow from the results. Render it again: recap-eval report"
     return None
 
 

@@ -17,6 +17,8 @@ from recap_eval.report.cells import (
     published_label,
 )  # fmt: skip
 from recap_eval.report.forms import is_percent, times
+from recap_eval.report.opening import opening
+from recap_eval.report.printed import derived
 from recap_eval.report.support import support
 from recap_eval.tasks.generation import TABLE
 
@@ -73,7 +75,7 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
         links: Relative link by path of a result record.
     """
     board = table.board
-    parts = [f"# {board.title}", board.note]
+    parts = [f"# {board.title}", board.note, "\n".join(f"> {line}  " for line in opening(table)).rstrip()]
     for sweep in table.sweeps:
         rows = sweep.rows
         parts += [f"## {sweep.title}", "\n".join(f"- {line}" for line in support(table, sweep))]
@@ -87,7 +89,8 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
         parts += [] if table.sweeps else [legend_items(board)]
     for group in table.published:
         parts += [f"## {published_title(group)}", f"[{group.title}]({group.url}), {group.place}. {not_ranked(board)}"]
-        parts += ["\n".join(f"- {note}" for note in group.notes), pipe(published_grid(table, group, around="_"))]
+        told = [*group.notes, *derived(table, group)]
+        parts += ["\n".join(f"- {note}" for note in told), pipe(published_grid(table, group, around="_"))]
     if table.left_out:
         parts += ["## Left out: not comparable", "\n".join(f"- {line}" for line in table.left_out)]
     if table.measured:
@@ -215,7 +218,7 @@ def terminal(table: Table) -> str:
         parts += [NOT_MEASURED, f"Measure a model: {measure_command(table.board)}"]
     for group in table.published:
         parts += [f"published, not measured here: {group.title} {group.place}, {group.url}"]
-        parts += [aligned(published_grid(table, group)), *[f"  {note}" for note in group.notes]]
+        parts += [aligned(published_grid(table, group)), *[f"  {note}" for note in [*group.notes, *derived(table, group)]]]
     if table.left_out:
         parts += ["left out, not comparable:", *[f"  {line}" for line in table.left_out]]
     return "\n".join(parts)

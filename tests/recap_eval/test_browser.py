@@ -1,0 +1,136 @@
+"""Reports in a real browser: opened from disk, sorted, filtered, dark, narrow, hostile."""
+
+import json
+import shutil
+
+import pytest
+from browser import Seen, browser
+from records import RUN, put, scores
+
+from recap_eval.leaderboard import build_table
+from recap_eval.report.index import index_page
+from recap_eval.report.render import board_names, render_board
+
+pytestmark = [pytest.mark.browser, pytest.mark.serial]
+HOSTILE = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title='taken'\">"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """All boards: one measured, of nine models and a sweep, one of which has a hostile name."""
+    root = tmp_path_factory.mktemp("pages")
+    for p in (0.0, 0.5, 1.0):
+        for seed in (0, 1):
+            right = int(10 + 20 * p + seed)
+            values = {"acc1": scores([1.0] * right + [0.0] * (40 - right))}
+            put(root, "scenes-zeroshot", f"m-{p}-{seed}", values, meta=RUN | {"p_original": p, "seed": seed, "mix": "draw"})
+    for number in range(9):
+        name = HOSTILE if number == 4 else f"model-{number}"
+        values = {"acc1": scores([1.0] * (5 * number % 37) + [0.0] * (40 - 5 * number % 37))}
+        put(root, "scenes-zeroshot", name if number != 4 else "hostile", values, meta={})
+        if number == 4:
+            (path,) = root.rglob("results/hostile*/*.json")
+            record = json.loads(path.read_text())
+            record["model"]["name"] = HOSTILE
+            path.write_text(json.dumps(record))
+    out = root / "reports"
+    for name in board_names(root):
+        if name in ("clip", "clip-mix"):
+            render_board(name, root, out)
+    (out / "index.html").write_text(index_page([build_table(name, root) for name in ("clip", "clip-mix")]))
+    return out
+
+
+def names(seen, table=1):
+    return seen.page.locator("table").nth(table).locator("tbody tr:visible th").all_inner_texts()
+
+
+def figures(seen, table=1):
+    cells = seen.page.locator("table").nth(table).locator("tbody tr:visible td:nth-child(3) span:first-child").all_inner_texts()
+    return [float(cell) for cell in cells]
+
+
+@pytest.mark.parametrize("name", ["clip.html", "clip-mix.html", "index.html"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_open_without_an_error_and_ask_nobody(chromium, pages, name, scheme):
+    with Seen(chromium, pages / name, color_scheme=scheme) as seen:
+        assert seen.errors == [] and seen.elsewhere == []
+        paper = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert paper == ("rgb(20, 24, 29)" if scheme == "dark" else "rgb(255, 255, 255)")
+
+
+def test_a_click_on_a_header_sorts_and_again_the_other_way(chromium, pages):
+    with Seen(chromium, pages / "clip.html") as seen:
+        head = seen.page.locator("table").nth(1).locator("thead th").nth(2)
+        head.locator("button").click()
+        assert figures(seen) == sorted(figures(seen), reverse=True) and head.get_attribute("aria-sort") == "descending"
+        head.locator("button").press("Enter")
+        assert figures(seen) == sorted(figures(seen)) and len(figures(seen)) == 9
+
+
+def test_names_sort_as_words(chromium, pages):
+    with Seen(chromium, pages / "clip.html") as seen:
+        seen.page.locator("table").nth(1).locator("thead th").first.locator("button").click()
+        plain = [name for name in names(seen) if name.startswith("model")]
+        assert plain == sorted(plain)
+
+
+def test_the_filter_leaves_rows_that_have_all_words_and_counts_them(chromium, pages):
+    with Seen(chromium, pages / "clip.html") as seen:
+        seen.page.get_by_role("searchbox").fill("MODEL-7")
+        assert names(seen) == ["model-7"] and "1 of 12 rows" in seen.page.locator("output").inner_text()
+        seen.page.get_by_role("searchbox").fill("")
+        assert len(names(seen)) == 9
+
+
+def test_a_hostile_name_is_text(chromium, pages):
+    with Seen(chromium, pages / "clip.html") as seen:
+        assert HOSTILE in "".join(names(seen)) and seen.page.title() != "taken"
+
+
+def test_another_script_than_ours_does_not_run(chromium, pages, tmp_path):
+    shutil.copytree(pages, tmp_path / "reports")
+    page = tmp_path / "reports" / "clip.html"
+    page.write_text(page.read_text().replace("</main>", "<script>document.title = 'taken'</script></main>"))
+    with Seen(chromium, page) as seen:
+        assert seen.page.title() != "taken" and any("Content Security Policy" in line for line in seen.errors)
+
+
+def test_colours_can_be_chosen(chromium, pages):
+    with Seen(chromium, pages / "clip.html", color_scheme="dark") as seen:
+        seen.page.get_by_role("button", name="Colours").click()
+        assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+@pytest.mark.parametrize("name", ["clip.html", "clip-mix.html", "index.html"])
+def test_a_phone_scrolls_tables_and_not_the_page(chromium, pages, name):
+    with Seen(chromium, pages / name, viewport={"width": 360, "height": 740}) as seen:
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_without_javascript_it_is_a_plain_table(chromium, pages):
+    with Seen(chromium, pages / "clip.html", java_script_enabled=False) as seen:
+        assert seen.page.locator("table").nth(1).locator("tbody tr").count() == 9
+        assert seen.page.locator("button").count() == 0 and seen.errors == []
+
+
+def test_the_keyboard_reaches_headers_and_tables(chromium, pages):
+    with Seen(chromium, pages / "clip.html") as seen:
+        reached = set()
+        for _ in range(60):
+            seen.page.keyboard.press("Tab")
+            reached.add(seen.page.evaluate("document.activeElement.closest('th, .scroll, .filter, .shade')?.className ?? ''"))
+        assert {"scroll", "filter", "shade"} <= reached
+
+
+def test_links_lead_to_records(chromium, pages):
+    with Seen(chromium, pages / "clip.html") as seen:
+        links = seen.page.locator("td a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+        assert len(links) == 15
+        assert all(json.loads((pages / link).read_text())["metrics"]["acc1"]["n"] == 40 for link in links)
