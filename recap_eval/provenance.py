@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("recap", "torch", "torchvision", "open_clip_torch", "transformers", "numpy", "pillow")
+PACKAGES = ("recap", "torch", "torchvision", "open_clip_torch", "transformers", "diffusers", "numpy", "pillow")
 
 
 def git_state() -> dict[str, Any] | None:

@@ -189,10 +189,12 @@ def run_captioner(args: argparse.Namespace) -> int:
 
 def run_list(args: argparse.Namespace) -> int:
     """List the recipes."""
+    from recap_train.diffusion.listing import describe_networks, render_networks
     from recap_train.listing import describe_recipes, render_recipes
 
-    rows = describe_recipes()
-    print(json.dumps(rows) if args.json else render_recipes(rows))
+    rows, networks = describe_recipes(), describe_networks()
+    both = f"{render_recipes(rows)}\n\n{render_networks(networks)}"
+    print(json.dumps([*rows, *networks]) if args.json else both)
     return 0
 
 

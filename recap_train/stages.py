@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from recap_eval.errors import UserError, unknown_name
 from recap_train.recipes import Recipe
@@ -12,8 +12,6 @@ from recap_train.start import Start
 
 if TYPE_CHECKING:
     from recap_train.run import Run
-
-R = TypeVar("R", bound=Recipe)
 
 ALL = "all"
 PER = 256  # base learning rates are per so many samples
@@ -75,7 +73,7 @@ def resolve(recipe: Recipe, stages: list[str], changes: Changes) -> list[Recipe]
         one = _at(recipe, stage) if stage else recipe
         share = one.train["samples_seen"] / whole if whole and changes.samples_seen else 1.0
         seen = None if changes.samples_seen is None else round(changes.samples_seen * share)
-        resolved.append(changed(one, replace(changes, samples_seen=seen)))
+        resolved.append(_changed(one, replace(changes, samples_seen=seen)))
     return resolved
 
 
@@ -97,8 +95,8 @@ def _rule(base: float, batch_size: int) -> str:
     return f"CLIPA's rule: {base:g} x ({batch_size} // {PER})" if batch_size >= PER else f"{base:g} x {batch_size} / {PER}"
 
 
-def changed(recipe: R, changes: Changes) -> R:
-    """Return a recipe of one stage with the changes made; each changed constant's source says what the recipe has."""
+def _changed(recipe: Recipe, changes: Changes) -> Recipe:
+    """Return the recipe with the changes made; each changed constant's source says what the recipe has."""
     train, sources = dict(recipe.train), dict(recipe.sources)
 
     def put(key: str, value: Any, why: str = "changed") -> None:
@@ -130,7 +128,8 @@ def changed_constants(recipe: Recipe) -> list[str]:
     """Return a sentence for each constant that the user's options changed."""
     constants = recipe.constants()
     marked = {key: source for key, source in recipe.sources.items() if source.startswith("changed") and key in constants}
-    return [f"{key.removeprefix('train.')} is {constants[key]:g} ({source})" for key, source in marked.items()]
+    values = {key: constants[key] if isinstance(constants[key], str) else f"{constants[key]:g}" for key in marked}
+    return [f"{key.rpartition('.')[2]} is {values[key]} ({source})" for key, source in marked.items()]
 
 
 def samples_of(recipe: Recipe, asked: int | None) -> int:

@@ -155,7 +155,7 @@ class _Steps:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def __getitem__(self, number: int) -> Batch | _Failure:
+    def __getitem__(self, number: int) -> Any:
         try:
             return self.part.batch(self.feed, self.starts[number], self.starts.step)
         except DataError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {  # name: diffusers' class,
     "flow-euler": ("FlowMatchEulerDiscreteScheduler", {}),
     "flow-heun": ("FlowMatchHeunDiscreteScheduler", {}),
 }
+CLIP = "clip_sample"
 FLOWS = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
+VELOCITY = ("dpm++", "dpm++-sde", "unipc", "deis")  # that also sample where a solver's own configuration says "flow_prediction"
 
 
 def make_scheduler(folder: Path, own: str, name: str | None) -> Any:
@@ -54,12 +57,23 @@ def make_scheduler(folder: Path, own: str, name: str | None) -> Any:
         return scheduler
     if name not in SCHEDULERS:
         raise unknown_name("scheduler", name, SCHEDULERS, ", ".join(SCHEDULERS))
+    if scheduler.config.get("prediction_type") == "flow_prediction" and name not in VELOCITY:
+        raise UserError(f"Scheduler {name} does not sample from a flow.", f"These do: {', '.join(VELOCITY)}.")
     wanted, settings = SCHEDULERS[name]
     fits = {own, *(kind.__name__ for kind in scheduler.compatibles), *(FLOWS if own in FLOWS else ())}
     if wanted not in fits:
         can = ", ".join(known for known, (kind, _) in SCHEDULERS.items() if kind in fits)
         raise UserError(f"Scheduler {name} does not fit this pipeline, which has {own}.", f"These do: {can}.")
-    return getattr(diffusers, wanted).from_config(scheduler.config, **settings)
+    kind = getattr(diffusers, wanted)
+    return kind.from_config(scheduler.config, **_unclipped(kind, scheduler.config), **settings)
+
+
+def _unclipped(kind: Any, own: Any) -> dict[str, bool]:
+    """Return that a scheduler is not to hold values within 1, where the pipeline's own configuration leaves that open.
+
+    DDPM and DDIM do so by default, which suits pixels; latents go beyond.
+    """
+    return {CLIP: False} if CLIP in inspect.signature(kind.__init__).parameters and CLIP not in own else {}
 
 
 def config_of(scheduler: Any) -> dict[str, Any]:

@@ -48,6 +48,9 @@ class Autoencoder:
         """Return (B, 2C, h, w) means and log variances of (B, 3, S, S) pixels of 0 to 255."""
         import torch
 
+        if not len(pixels):
+            side = pixels.shape[-1] // self.factor
+            return torch.zeros(0, 2 * self.channels, side, side, device=pixels.device)
         with torch.no_grad():
             found: torch.Tensor = self.vae.encode(scaled(pixels)).latent_dist.parameters
         return found

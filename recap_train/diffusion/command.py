@@ -12,27 +12,30 @@ from typing import Any
 
 from recap_eval.artifact import Artifact
 from recap_eval.errors import UserError
+from recap_eval.files import read_json
 from recap_eval.memory import keep_freed_memory
 from recap_train.diffusion import precompute, run, vae
 from recap_train.diffusion.evals import SuiteEvals, suite_words
+from recap_train.diffusion.features import MANIFEST, is_features
 from recap_train.diffusion.recipe import AUTOENCODERS, TRANSFORMERS, ImageRecipe, load_image_recipe, with_objective
-from recap_train.mixing import Mix
 from recap_train.parallel import alone_environment, choose_device, is_main
 from recap_train.requests import captions_of, engine_of, loading_of, mix_of, need, precision_of, roles_of, scenes_of
 from recap_train.run import Run
 from recap_train.signals import Stopped
-from recap_train.stages import Changes, changed, changed_constants
+from recap_train.stages import changed_constants
+
+CHANGED = ("batch_size", "lr", "caption_dropout")  # options that stand for constants of the recipe
 
 
 def train_dit(args: argparse.Namespace) -> int:
     """Train a diffusion transformer, and measure it; or tell what that would be."""
-    recipe = changed(_recipe(args), Changes(None, args.batch_size, args.lr))
+    recipe = _recipe(args)
     if args.dry_run:
         from recap_train.diffusion.dry_run import told
 
         return told(args, recipe)
-    need(args, "data", "out", "autoencoder", "text_encoder", "samples_seen", "p_original" if args.mix == "draw" else "mix")
-    for sentence in changed_constants(recipe):
+    need(args, "data", "out", "autoencoder", "text_encoder", "samples_seen")
+    for sentence in changed_constants(recipe) if is_main() else ():
         print(f"{recipe.name}: {sentence}", file=sys.stderr)
     what = _run(args, recipe, float(recipe.train["caption_dropout"]), recipe.train["ema"])
     parts = run.Parts(args.autoencoder, args.text_encoder)
@@ -48,7 +51,7 @@ def train_vae(args: argparse.Namespace) -> int:
     """Train a small auto-encoder."""
     need(args, "data", "out")
     recipe = load_image_recipe(args.recipe, AUTOENCODERS)
-    what = replace(_run(args, recipe, 0.0, None), name=args.name or f"{recipe.name}-s{args.seed}", mix=_unread(args))
+    what = replace(_run(args, recipe, 0.0, None), name=args.name or f"{recipe.name}-s{args.seed}")
     return _trained(args, lambda: vae.train(what))[0]
 
 
@@ -73,17 +76,13 @@ def encode_data(args: argparse.Namespace) -> int:
     return 0
 
 
-def _unread(args: argparse.Namespace) -> Mix:
-    """Return the mix of a run that reads no captions."""
-    return mix_of(args, roles_of(args), 0.0)
-
-
 def _recipe(args: argparse.Namespace) -> ImageRecipe:
+    """Return the recipe with what the user changes in it; its sources say so. The learning rate follows no other constant."""
     recipe = with_objective(load_image_recipe(args.recipe, TRANSFORMERS), args.objective)
-    if args.caption_dropout is None:
-        return recipe
-    sources = recipe.sources | {"train.caption_dropout": "changed"}
-    return replace(recipe, train=recipe.train | {"caption_dropout": args.caption_dropout}, sources=sources)
+    asked = {name: getattr(args, name) for name in CHANGED}
+    new = {name: value for name, value in asked.items() if value is not None and value != recipe.train[name]}
+    sources = {f"train.{name}": f"changed; the recipe has {recipe.train[name]:g}" for name in new}
+    return replace(recipe, train=recipe.train | new, sources=recipe.sources | sources)
 
 
 def _run(args: argparse.Namespace, recipe: ImageRecipe, dropout: float, ema: float | None) -> Run:
@@ -133,13 +132,19 @@ def _suite(args: argparse.Namespace) -> list[str]:
         UserError: The suite needs a model that scores, and none is named.
     """
     scenes = args.eval_data or scenes_of(args.data)
-    suite = args.eval_suite or ("scenes" if scenes is not None or args.scorer else "paper")
+    of_scenes = scenes is not None or args.scorer or _encoded_scenes(args.data)
+    suite = args.eval_suite or ("scenes" if of_scenes else "paper")
     if suite == "scenes" and args.scorer is None and not (args.no_eval and args.eval_every is None):
         raise UserError(
             "The suite scenes measures with a CLIP that knows scenes, and none is named.",
             "Name one: --scorer runs/clip; or --no-eval",
         )
     return suite_words(suite, args.scorer, scenes)
+
+
+def _encoded_scenes(data: Path | str) -> bool:
+    """Tell whether a precomputed set was made of scenes."""
+    return isinstance(data, Path) and is_features(data) and bool(read_json(data / MANIFEST)["scenes"])
 
 
 def _evaluate(args: argparse.Namespace, suite: list[str]) -> int:

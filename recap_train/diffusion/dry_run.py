@@ -30,7 +30,12 @@ def collect(recipe: ImageRecipe, samples: int | None, assumed: Assumptions) -> d
         assumed: What time and cost are worked out from.
     """
     parameters, flops = size_of(recipe)
-    facts = {"name": recipe.name, "constants": constants(recipe), "parameters": parameters, "flops": flops}
+    facts = {
+        "name": recipe.name,
+        "constants": [row for row in constants(recipe) if row["source"]],
+        "parameters": parameters,
+        "flops": flops,
+    }
     facts |= {"tokens": TOKENS, "gpu": assumed.facts()["title"], "gpus": assumed.gpus, "mfu": assumed.mfu}
     if samples is None:
         return facts

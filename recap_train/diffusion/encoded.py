@@ -47,6 +47,12 @@ class Encoded:
         names = ("moments", "states", "present")
         return replace(self, **{name: getattr(self, name).pin_memory() for name in names})
 
+    def blank(self) -> Encoded:
+        """Return an empty batch with one row that says nothing."""
+        tensors = {name: getattr(self, name) for name in ("moments", "states", "present")}
+        filled = {name: tensor.new_ones((1, *tensor.shape[1:])) for name, tensor in tensors.items()}
+        return replace(self, **filled, keys=np.zeros(1, dtype=np.uint64), epochs=np.zeros(1, dtype=np.int64))
+
 
 Encode = Callable[[Any], Encoded]
 

@@ -165,11 +165,16 @@ class Features:
 
     @cached_property
     def _rows(self) -> Any:
-        """Return keys, captions, and where the states of each caption lie, of all samples."""
+        """Return keys, and where the states of each caption lie, of all samples."""
         import pyarrow as pa
+
+        columns = ["key", *(f"{what}:{slot}" for slot in self.slots for what in ("first", "rows"))]
+        return pa.concat_tables([self._part_rows(part["name"], columns) for part in self.manifest["parts"]])
+
+    def _part_rows(self, part: str, columns: list[str]) -> Any:
         import pyarrow.parquet as pq
 
-        return pa.concat_tables([pq.read_table(self.folder / f"{part['name']}{ROWS}") for part in self.manifest["parts"]])
+        return pq.read_table(self.folder / f"{part}{ROWS}", columns=columns)
 
     def keys(self) -> KeyTable:
         """Return the 64-bit keys of all samples."""
@@ -184,8 +189,12 @@ class Features:
         return str(self._rows["key"][index].as_py())
 
     def captions_at(self, index: int) -> Captions:
-        """Return a sample's captions."""
-        original, *recaptions = (self._rows[slot][index].as_py() for slot in self.slots)
+        """Return a sample's captions; they are read from its part, since training needs none."""
+        ends = np.cumsum(self.sizes())
+        part = int(np.searchsorted(ends, index, side="right"))
+        row = index - int(ends[part]) + int(self.sizes()[part])
+        rows = self._part_rows(self.manifest["parts"][part]["name"], self.slots)
+        original, *recaptions = (rows[slot][row].as_py() for slot in self.slots)
         return Captions(original, tuple(recaptions))
 
     def ledger(self) -> dict[str, Any]:

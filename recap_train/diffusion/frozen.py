@@ -55,4 +55,4 @@ def load_pretrained(kind: Any, source: str, what: str, option: str, **arguments:
         ) from error
     if missing := sorted(account["missing_keys"]):
         raise DataError(f"{source} lacks {len(missing)} weights of the {what}, the first {missing[0]}.", "Get it again, whole.")
-    return still(module)
+    return still(module.float())  # some files are in half precision

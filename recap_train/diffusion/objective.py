@@ -74,12 +74,14 @@ class Denoising:
 
         encoded = self.encode(batch)
         rows = len(encoded.keys)
-        shares = self.world.size / max(1.0, self.world.total(rows)[0])  # of a row in the whole batch's mean
+        share = self.world.size / max(1.0, self.world.total(rows)[0])  # of a row in the whole batch's mean
+        if not rows:  # all of its images were unreadable; the others wait for its gradients
+            encoded, share = encoded.blank(), 0.0
         parts = self.inputs(encoded).split(self.micro_batch or max(1, rows))
         total = torch.zeros((), device=self.world.device)
         for number, part in enumerate(parts):
             with self._alone_until(number == len(parts) - 1):
-                loss = self._losses(part).sum() * shares
+                loss = self._losses(part).sum() * share
                 loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total

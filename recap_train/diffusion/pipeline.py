@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 INDEX, TRANSFORMER = "model_index.json", "transformer"
 PARTS = ("scheduler", "text_encoder", "tokenizer", TRANSFORMER, "vae")
 OWN = frozenset({INDEX, *PARTS})
+UNCLIPPED = {"clip_sample": False}  # for schedulers made of this one's configuration: DDPM's default would clip the latents
 
 
 def write_pipeline(folder: Path, recipe: ImageRecipe, state: State, encoders: Encoders) -> list[str]:
@@ -46,7 +47,8 @@ def write_pipeline(folder: Path, recipe: ImageRecipe, state: State, encoders: En
 
     network: Any = PixArtTransformer2DModel(**transformer_config(recipe, encoders.text.width))
     network.load_state_dict({name.removeprefix("model."): weight for name, weight in state.items()})
-    scheduler = DPMSolverMultistepScheduler(**process_named(recipe.model_cfg["objective"]).scheduler())
+    said = process_named(recipe.model_cfg["objective"]).scheduler() | UNCLIPPED
+    scheduler = DPMSolverMultistepScheduler.from_config(said)
     parts = (encoders.text.tokenizer, encoders.text.model, encoders.autoencoder.vae, network.eval(), scheduler)
     try:
         for part in PARTS:
@@ -58,15 +60,13 @@ def write_pipeline(folder: Path, recipe: ImageRecipe, state: State, encoders: En
 
 
 def _quietly(pipeline: Any, folder: Path) -> None:
-    """Save a pipeline without the library's bars and remarks."""
-    from diffusers.utils import logging
+    """Save a pipeline without the libraries' bars."""
+    from diffusers.utils import logging as diffusers
+    from transformers.utils import logging as transformers
 
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        pipeline.save_pretrained(folder, safe_serialization=True)
-    finally:
-        logging.set_verbosity(before)
+    for library in (diffusers, transformers):
+        library.disable_progress_bar()
+    pipeline.save_pretrained(folder, safe_serialization=True)
 
 
 def files_of(folder: Path) -> list[str]:

@@ -39,6 +39,7 @@ from recap_train.diffusion.features import (
 from recap_train.diffusion.vae import no_tokens
 from recap_train.ledger import Ledger
 from recap_train.plan import Plan
+from recap_train.requests import scenes_of
 from recap_train.training_data import TrainingData, read_training_data
 
 if TYPE_CHECKING:
@@ -54,6 +55,32 @@ class InOrder(Plan):
 
     def _order(self, ranks: np.ndarray, epoch: int) -> np.ndarray:
         return ranks
+
+
+@dataclass(frozen=True)
+class Lying:
+    """Samples as they lie.
+
+    Args:
+        data: The data set.
+        plan: Sees them in order.
+        feed: Reads their images.
+    """
+
+    data: TrainingData
+    plan: InOrder
+    feed: Batches
+
+    def lengths(self) -> list[int]:
+        """Return the number of samples in each part: a shard's, or PIECE of data that lies in one piece."""
+        sizes, n = self.data.sizes(), len(self.data)
+        return [min(PIECE, n - at) for at in range(0, n, PIECE)] if sizes is None else [int(size) for size in sizes]
+
+    def read(self, start: int, stop: int) -> tuple[Any, list[int]]:
+        """Return a batch of images, and which of the samples [start, stop) it holds."""
+        batch = self.feed.batch(start, stop)
+        there = np.isin(self.plan.keys[np.arange(start, stop)], batch.keys)
+        return batch, (start + np.flatnonzero(there)).tolist()
 
 
 @dataclass(frozen=True)
@@ -87,15 +114,17 @@ def precompute(what: Encoding) -> tuple[dict[str, Any], bool]:
     if _claim(out, asked):
         return open_manifest(out), True
     begun = time.perf_counter()
-    feed = data.feed(what.run, InOrder(data.keys(), what.run.mix, what.run.seed), no_tokens)
+    plan = InOrder(data.keys(), what.run.mix, what.run.seed)
+    lying = Lying(data, plan, data.feed(what.run, plan, no_tokens))
     _write_empty(what)
     ledger, parts, files = Ledger(), [], [EMPTY]
-    for part in _parts(what, data, feed, ledger):
+    for part in _parts(what, lying, ledger):
         parts.append(part)
         files += [f"{part['name']}{ending}" for ending in (MOMENTS, STATES, ROWS)]
     ledger.check(what.run.loading.max_bad)
     manifest = asked | {
-        "schema_version": SCHEMA_VERSION, "kind": KIND, "source": data.source, "slots": caption_slots(what.run.roles),
+        "schema_version": SCHEMA_VERSION, "kind": KIND, "scenes": scenes_of(what.run.data) is not None, "source": data.source,
+        "slots": caption_slots(what.run.roles),
         "autoencoder": what.encoders.autoencoder.digest, "text_encoder": what.encoders.text.digest,
         "n": sum(part["n"] for part in parts), "parts": parts,
         "ledger": data.ledger() | {"failed": sum(part["bad"] for part in parts)},
@@ -138,18 +167,16 @@ def _save(path: Path, array: np.ndarray) -> None:
         np.save(stream, array)
 
 
-def _parts(what: Encoding, data: TrainingData, feed: Batches, ledger: Ledger) -> Iterator[dict[str, Any]]:
+def _parts(what: Encoding, lying: Lying, ledger: Ledger) -> Iterator[dict[str, Any]]:
     """Yield each part's entry in the manifest; make those that are not there."""
     import pyarrow.parquet as pq
 
-    sizes = data.sizes()
-    lengths = [min(PIECE, len(data) - at) for at in range(0, len(data), PIECE)] if sizes is None else sizes.tolist()
     start = 0
-    with progress_bar(len(data), "precompute", "sample") as bar:
-        for number, length in enumerate(lengths):
+    with progress_bar(len(lying.data), "precompute", "sample") as bar:
+        for number, length in enumerate(lying.lengths()):
             name = f"{number:05d}"
             if length and not (what.run.out / f"{name}{ROWS}").is_file():
-                _make_part(what, data, feed, (start, start + length), name)
+                _make_part(what, lying, (start, start + length), name)
             start += length
             bar.update(length)
             if length:
@@ -158,28 +185,22 @@ def _parts(what: Encoding, data: TrainingData, feed: Batches, ledger: Ledger) ->
                 yield {"name": name, "n": n, "bad": length - n}
 
 
-def _make_part(what: Encoding, data: TrainingData, feed: Batches, span: tuple[int, int], name: str) -> None:
+def _make_part(what: Encoding, lying: Lying, span: tuple[int, int], name: str) -> None:
+    """Encode the samples of a part and write its three files."""
     moments, kept = [], []
     for start in range(*span, what.size):
-        stop = min(start + what.size, span[1])
-        batch = feed.batch(start, stop)
-        there = set(batch.keys.tolist())
-        kept += [
-            index
-            for index, key in zip(range(start, stop), data.keys()[np.arange(start, stop)].tolist(), strict=True)
-            if key in there
-        ]
-        if len(batch.keys):
+        batch, indices = lying.read(start, min(start + what.size, span[1]))
+        kept += indices
+        if indices:
             moments.append(what.encoders.moments(batch.pixels).cpu().numpy())
     if not kept:
         raise DataError(f"No image of shard {name} can be read.", "Leave the shard out.")
-    captions = [data.captions_at(index) for index in kept]
+    captions = [lying.data.captions_at(index) for index in kept]
     states, places = _states(what, captions)
-    _save(what.run.out / f"{name}{MOMENTS}", np.concatenate(moments))
-    _save(what.run.out / f"{name}{STATES}", states)
-    _write_rows(
-        what.run.out / f"{name}{ROWS}", [data.name(index) for index in kept], captions, places, caption_slots(what.run.roles)
-    )
+    whole, slots = what.run.out / name, caption_slots(what.run.roles)
+    _save(whole.with_name(f"{name}{MOMENTS}"), np.concatenate(moments))
+    _save(whole.with_name(f"{name}{STATES}"), states)
+    _write_rows(whole.with_name(f"{name}{ROWS}"), [lying.data.name(index) for index in kept], captions, places, slots)
 
 
 def _states(what: Encoding, captions: list[Captions]) -> tuple[np.ndarray, dict[str, tuple[int, int]]]:

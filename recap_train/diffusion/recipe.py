@@ -8,6 +8,7 @@ from typing import Any
 
 from recap_eval.errors import UserError, unknown_name
 from recap_eval.files import read_json
+from recap_train.diffusion.process import process_named
 from recap_train.recipes import Recipe
 from recap_train.recipes.layers import lay, parts_of
 
@@ -78,7 +79,13 @@ def _check(tree: dict[str, Any], family: str, path: Path) -> None:
 
 
 def with_objective(recipe: ImageRecipe, name: str | None) -> ImageRecipe:
-    """Return the recipe with another objective; its source says that it was changed."""
+    """Return the recipe with another objective; its source says that it was changed.
+
+    Raises:
+        UserError: There is none of that name.
+    """
+    if name is not None:
+        process_named(name)
     if name is None or name == recipe.model_cfg["objective"]:
         return recipe
     sources = recipe.sources | {OBJECTIVE: f"changed; the recipe has {recipe.model_cfg['objective']}"}

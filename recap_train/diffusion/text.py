@@ -78,7 +78,9 @@ class TextEncoder:
         import torch
 
         present = tokens != ABSENT
-        longest = max(1, int(present.sum(dim=1).max())) if len(tokens) else 1
+        if not len(tokens):  # of which transformers makes nothing
+            return torch.zeros(0, 1, self.width, device=tokens.device), present[:, :1]
+        longest = max(1, int(present.sum(dim=1).max()))
         present, ids = present[:, :longest], tokens[:, :longest].masked_fill(~present[:, :longest], self.padding)
         with torch.no_grad():
             found: torch.Tensor = self.model(ids, attention_mask=present.long())[0]

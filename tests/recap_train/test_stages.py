@@ -139,7 +139,7 @@ def test_the_tokenizer_is_part_of_what_a_run_is(world, tmp_path, bert):
     other = shutil.copytree(bert, tmp_path / "other")
     (other / "vocab.txt").write_text((other / "vocab.txt").read_text() + "\ngreen")
     runs = [with_bert(world, tmp_path / "o", folder) for folder in (bert, other)]
-    assert identity_of(runs[0], "data") != clip.identity_of(runs[1], "data")
+    assert identity_of(runs[0], "data") != identity_of(runs[1], "data")
 
 
 def test_wrong_tokenizers_are_told(world, tmp_path, bert):
