@@ -9,10 +9,11 @@ if TYPE_CHECKING:
 
 VERSION = 1  # raised whenever a column is added or means something else; part of a run's fingerprint
 
-OK, BAD_IMAGE, REFUSED, ENGINE_ERROR, TIMEOUT, DUPLICATE_KEY = (
-    "ok", "bad_image", "refused", "engine_error", "timeout", "duplicate_key",
+OK, BAD_IMAGE, BAD_TEXT, REFUSED, ENGINE_ERROR, TIMEOUT, DUPLICATE_KEY = (
+    "ok", "bad_image", "bad_text", "refused", "engine_error", "timeout", "duplicate_key",
 )  # fmt: skip
-STATUSES = (OK, BAD_IMAGE, REFUSED, ENGINE_ERROR, TIMEOUT, DUPLICATE_KEY)
+STATUSES = (OK, BAD_IMAGE, BAD_TEXT, REFUSED, ENGINE_ERROR, TIMEOUT, DUPLICATE_KEY)
+ASKABLE = (BAD_IMAGE, REFUSED, ENGINE_ERROR, TIMEOUT)  # failures of asking, which may be asked again
 PASSING = (ENGINE_ERROR, TIMEOUT)  # what may go away by itself: `retry` asks these again unless told otherwise
 
 PUBLISHED = {  # the columns of Recap-DataComp-1B, in the order of its dataset card

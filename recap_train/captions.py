@@ -13,7 +13,7 @@ from recap_eval.data.shards import Sample
 from recap_eval.errors import DataError, UserError
 
 if TYPE_CHECKING:
-    from recap_train.join import Joined
+    from recap_eval.captions.joined import Joined
 
 PARQUET = "parquet:"  # a role in a caption file
 ORIGINAL, RECAPTION = "original", "recaption"

@@ -47,9 +47,9 @@ def run_clip(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(args, runs)
     from recap_eval.memory import keep_freed_memory
+    from recap_eval.signals import Stopped
     from recap_train import clip
     from recap_train.parallel import is_main
-    from recap_train.signals import Stopped
     from recap_train.stages import chain, changed_constants
 
     for sentence in [f"{run.recipe.name}: {said}" for run in runs for said in changed_constants(run.recipe)]:

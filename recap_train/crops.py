@@ -7,7 +7,6 @@ have been anyway.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from recap_eval.errors import UserError
 from recap_eval.hashrand import Draws
-from recap_eval.models.pixels import as_rgb, naming
+from recap_eval.models.pixels import as_rgb, naming, open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -64,10 +63,8 @@ def load_crop(payload: bytes, where: str, crop: Crop, draws: Draws) -> np.ndarra
     Raises:
         DataError: It is not a whole image.
     """
-    from PIL import Image as pil
-
     with naming(where):
-        image = pil.open(io.BytesIO(payload))
+        image = open_image(payload)
         width, height = image.size
         box = crop_region(width, height, crop.min_area, draws)
         scale = jpeg_scale(box, crop.size) if crop.random and image.format == "JPEG" else 1

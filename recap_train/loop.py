@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from recap_eval.console import progress_bar
 from recap_eval.errors import DataError
 from recap_eval.files import write_text
+from recap_eval.signals import Stopped, Wishes, stop_signals
 from recap_train import checkpoint
 from recap_train.ledger import Ledger
 from recap_train.loader import Batch
 from recap_train.meter import Meter
 from recap_train.parallel import World, local
 from recap_train.schedule import Schedule, make_optimizer
-from recap_train.signals import Stopped, Wishes, stop_signals
 from recap_train.states import Average, Spread
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ take twice their room.
 from __future__ import annotations
 
 import hashlib
-import io
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -32,6 +31,7 @@ from recap_eval.data.scenes.write import ROLES, check_manifest
 from recap_eval.data.shards import Sample, list_shards, read_shard
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import CHUNK, digest_file, read_json, replacing, write_json
+from recap_eval.models.pixels import naming, open_image
 from recap_train.prepared import IMAGES, KIND, MANIFEST, SCHEMA_VERSION, TEXTS, open_manifest
 
 if TYPE_CHECKING:
@@ -178,17 +178,13 @@ def _small(sample: Sample, size: int, skip_bad: bool) -> tuple[bytes, _Facts] | 
 
 
 def _decode(payload: bytes, sample: Sample, size: int) -> tuple[bytes, _Facts]:
-    from PIL import Image, UnidentifiedImageError
+    from PIL.Image import Resampling
 
-    try:
-        image = Image.open(io.BytesIO(payload))
+    with naming(sample.where):
+        image = open_image(payload)
         width, height = image.size
         image.draft("RGB", (size, size))  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that is still larger
-        pixels = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC).tobytes()
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{sample.where} is not a readable image ({error}).", "Replace it, or count and leave out bad images: --skip-bad"
-        ) from error
+        pixels = image.convert("RGB").resize((size, size), Resampling.BICUBIC).tobytes()
     stated = sample.meta.get("sha256")
     return pixels, _Facts(width, height, str(stated or hashlib.sha256(payload).hexdigest()))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from recap_eval.captions.joined import Joined
 from recap_eval.console import progress_bar, warn
 from recap_eval.data.digests import fingerprint
 from recap_eval.data.root import default_cache
@@ -23,7 +24,7 @@ from recap_eval.files import digest_json, read_json
 from recap_eval.hashrand import text_key
 from recap_train.captions import Captions, Roles, SampleTexts, Texts, check_roles, parquet_columns, read_captions
 from recap_train.crops import Crop
-from recap_train.join import Joined, read_joined
+from recap_train.join import read_joined
 from recap_train.loader import MEMORY, Batches, CaptionReader, Feed
 from recap_train.plan import KeyTable, Plan
 from recap_train.prepared import MANIFEST as PREPARED

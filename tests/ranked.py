@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
+from recap_eval.signals import Stopped
 from recap_train import clip, loop
-from recap_train.signals import Stopped
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""What `recap-caption` does, one file a command. Standard library only at import."""
+"""What the commands of `recap-caption` do, one file a command. Standard library only at import."""

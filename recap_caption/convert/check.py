@@ -1,4 +1,8 @@
-"""Holds a converted model against the original's own forward pass, on a random image and text."""
+"""Holds a converted model against the original's own forward pass, on a random image and text, both computed in fp32.
+
+In fp32 a right conversion is some 10⁻⁶ standard deviations of the logits away, and one with another activation, rotary base or
+layer at least 0.02; in bf16 rounding would hide some of that.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 BEFORE, AFTER, SEED = 8, 24, 0  # tokens before and after the image
-BOUNDS = {"float64": 1e-4, "float32": 1e-3, "float16": 0.05, "bfloat16": 0.2}  # of the logits' standard deviation
+BOUND = 1e-3  # of the logits' standard deviation
+SIZE = 4  # bytes of a weight in fp32
 
 
 @dataclass(frozen=True)
@@ -62,22 +67,44 @@ def check_logits(source: Source, plan: Vocabulary, folder: Path) -> Checked:
     pixels = torch.randn(1, int(source.vision["num_channels"]), side, side, generator=generator)
     ids = torch.randint(0, rows, (BEFORE + AFTER,), generator=generator)
     ids[ids == plan.image_id] = 0
-    pixels = pixels.to(getattr(torch, source.weights.dtype))
-    wanted = original_logits(source.weights.read, source.original, source.vision, ids.tolist(), BEFORE, pixels)
+    read = source.weights.read
+    wanted = original_logits(lambda name: read(name).float(), source.original, source.vision, ids.tolist(), BEFORE, pixels)
     found = _converted_logits(folder, ids, plan.image_id, image_tokens(source.vision, source.original.select), pixels)
-    return judge(found[:, :rows].float(), wanted.float(), BOUNDS[source.weights.dtype], source.name)
+    return judge(found[:, :rows], wanted, source.name)
 
 
-def judge(found: torch.Tensor, wanted: torch.Tensor, bound: float, name: str) -> Checked:
+def check_memory(weights: int) -> None:
+    """Check that a model of so many weights can be held in fp32, where that can be told.
+
+    Raises:
+        DataError: It cannot.
+    """
+    needed, free = weights * SIZE, _free_memory()
+    if free is not None and free < needed:
+        raise DataError(
+            f"--check holds the model in fp32, which takes {needed / 1e9:.0f} GB; {free / 1e9:.0f} GB are free.",
+            "Convert without --check, or on a larger machine.",
+        )
+
+
+def _free_memory() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):
+        return None
+
+
+def judge(found: torch.Tensor, wanted: torch.Tensor, name: str) -> Checked:
     """Compare (L, V) logits.
 
     Raises:
-        DataError: They are no numbers, or differ by more than `bound` standard deviations.
+        DataError: They are no numbers, or differ by more than `BOUND` standard deviations.
     """
     gap, spread = float((found - wanted).abs().max()), float(wanted.std())
     same = float((found.argmax(1) == wanted.argmax(1)).float().mean())
     checked = Checked(gap, spread, same, len(wanted))
-    if not gap <= bound * spread:  # of NaN, too
+    if not gap <= BOUND * spread:  # of NaN, too
         raise DataError(
             f"{name} was not converted rightly: {checked.sentence()}.",
             "Nothing was written. Please report it, with its config.json.",
@@ -96,19 +123,22 @@ def _converted_logits(folder: Path, ids: torch.Tensor, image_id: int, n: int, pi
 
 
 def load_converted(folder: Path) -> Any:
-    """Return a converted model as transformers loads it, in the type of its weights.
+    """Return a converted model as transformers loads it, in fp32.
 
     Raises:
         DataError: Weights are missing, or some have no place.
     """
+    import torch
+    import transformers
     from safetensors import SafetensorError
     from transformers import LlavaForConditionalGeneration
 
+    transformers.utils.logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # `torch_dtype` is the name that all our versions know
             model, info = LlavaForConditionalGeneration.from_pretrained(
-                folder, torch_dtype="auto", attn_implementation="eager", output_loading_info=True
+                folder, torch_dtype=torch.float32, attn_implementation="eager", output_loading_info=True
             )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -172,8 +172,9 @@ def _damaged(path: Path, error: Exception) -> DataError:
 
 
 def stamps(folder: Path) -> list[list[Any]]:
-    """Return name, size and time of change of a checkpoint's files, by which it is known again."""
-    paths = [*weight_files(folder), folder / "config.json"]
+    """Return name, size and time of change of a checkpoint's files, by which it is known again; it may lack its weights."""
+    there = any((folder / name).is_file() for name in WEIGHTS)
+    paths = [*(weight_files(folder) if there else []), folder / "config.json"]
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths if path.is_file()]
 
 

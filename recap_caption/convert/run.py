@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from recap_caption.convert.check import check_logits
+from recap_caption.convert.check import check_logits, check_memory
 from recap_caption.convert.original import model_config, preprocessor_config, processor_config
 from recap_caption.convert.source import Conversion, Source, find_model, identity, open_source
 from recap_caption.convert.writing import write_pieces
@@ -20,7 +20,7 @@ from recap_eval.artifact import NAME, Artifact, find_artifact, write_artifact
 from recap_eval.console import note, progress_bar
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_json, write_json
-from recap_eval.models.llava.tokenizer import end_tokens, fit, generation_config, load_tokenizer, read_template
+from recap_eval.models.llava.tokenizer import end_tokens, fit, generation_config, load_tokenizer, read_template, save_tokenizer
 from recap_eval.models.llava.vocabulary import Vocabulary
 from recap_eval.provenance import run_record
 
@@ -64,6 +64,8 @@ def _finished(out: Path, question: str) -> Artifact | None:
 def _make(asked: Conversion, part: Path, out: Path, made: dict[str, Any], check: bool) -> Artifact:
     start = time.perf_counter()
     source = open_source(asked)
+    if check:
+        check_memory(source.weights.count)
     tokenizer = load_tokenizer(source.tokenizer)
     plan = fit(tokenizer, source.weights.rows, read_template(asked.chat_template)[1])
     files = _write(source, tokenizer, plan, part, asked.layout)
@@ -87,7 +89,7 @@ def _write(source: Source, tokenizer: Any, plan: Vocabulary, part: Path, layout:
     _check_room(part, total)
     with progress_bar(total, f"converting {source.name}", "B", unit_scale=True) as bar:
         write_pieces(part, pieces, bar.update)
-    tokenizer.save_pretrained(part)
+    save_tokenizer(tokenizer, part)
     ends = end_tokens(tokenizer)
     config = model_config(source.original, source.vision, plan.rows, plan.image_id, plan.pad_id, ends, source.weights.dtype)
     write_json(part / "config.json", config)
@@ -118,6 +120,7 @@ def _named(source: Source) -> str:
 
 def _recheck(asked: Conversion, out: Path, known: Artifact) -> None:
     source, facts = open_source(asked), known.made["vocabulary"]
+    check_memory(source.weights.count)
     plan = Vocabulary(tuple(facts["added"]), facts["image_id"], facts["pad_id"], facts["rows"])
     check_logits(source, plan, out)
     source.weights.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from recap_caption.convert.checkpoint import Checkpoint, Held
@@ -48,6 +49,11 @@ class Weights:
     def dtype(self) -> str:
         """The type of the language model's weights; the vision tower gets it, too, as in LLaVA."""
         return self.held[EMBEDDING].dtype
+
+    @property
+    def count(self) -> int:
+        """How many numbers they are."""
+        return sum(prod(held.shape) for held in self.held.values())
 
     def read(self, name: str) -> torch.Tensor:
         """Return a tensor by its original name, in the language model's type."""

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recap_eval.captions.generations import captions_of, newest
 from recap_eval.captions.part import Rows
 from recap_eval.data.shards import ROLE_PRESETS, collect, no_image, not_a_tar, parse_sample
 from recap_eval.errors import DataError, UserError, unknown_name
@@ -43,7 +44,7 @@ class Wanted:
 
 
 def find_files(words: Sequence[str]) -> list[Path]:
-    """Return the caption files that paths, folders and patterns stand for, sorted, each once.
+    """Return the caption files that paths, folders and patterns stand for, sorted, each once; of generations the newest.
 
     Raises:
         DataError: A word stands for none, or for a file of another kind.
@@ -51,9 +52,9 @@ def find_files(words: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for word in words:
         place = Path(word).expanduser()
-        here = _in_folder(place) if place.is_dir() else [Path(name) for name in glob.glob(str(place), recursive=True)]  # noqa: PTH207
-        if place.is_file():
-            here = [place]
+        here = [Path(name) for name in glob.glob(str(place), recursive=True)]  # noqa: PTH207
+        if place.exists():
+            here = _in_folder(captions_of(place)) if place.is_dir() else [place]
         if not here:
             known = ", ".join(FORMS)
             raise DataError(
@@ -63,7 +64,7 @@ def find_files(words: Sequence[str]) -> list[Path]:
             if path.suffix.lower() not in FORMS:
                 raise DataError(f"{path} is no caption file by its ending.", f"Known are {', '.join(FORMS)}.")
             found[path] = None
-    return sorted(found)
+    return sorted(newest(found))
 
 
 def _in_folder(folder: Path) -> list[Path]:

@@ -32,7 +32,9 @@ def add_captions(captions: argparse.ArgumentParser) -> None:
     )
     captions.add_argument("--column", metavar="C", help="the captions: a column; in shards txt or json:FIELD")
     captions.add_argument("--against", metavar="C", help="the column that they are held against, measured too")
-    captions.add_argument("--caption-preset", metavar="P", help="both by name: recap-datacomp, datacomp, scenes, caption-rows")
+    captions.add_argument(
+        "--caption-preset", metavar="P", help="both by name: recap-datacomp, datacomp, scenes, caption-rows, recap-coco-30k"
+    )
     captions.add_argument(
         "--key", metavar="C", help="column of keys (default: key, image_id, id, sha256 or url, the first there)"
     )

@@ -13,8 +13,8 @@ from contextlib import closing
 from pathlib import Path
 
 from recap_eval.console import progress_bar
-from recap_eval.data.items import ImageItem
-from recap_eval.files import canonical_json
+from recap_eval.data.items import ImageItem, file_stamp
+from recap_eval.files import canonical_json, digest_file
 
 MEMORY = "digests.sqlite"  # in the cache folder
 READERS = 8  # threads that read and digest: both leave Python's lock
@@ -67,6 +67,21 @@ class Digests:
             self._known[stamp] + (f":{','.join(map(str, item.box))}" if item.box else "")
             for stamp, item in zip(stamps, items, strict=True)
         ]
+
+    def of_files(self, paths: Sequence[Path]) -> list[str]:
+        """Return (N) sha256 digests of whole files of any size, remembered likewise.
+
+        Raises:
+            OSError: A file cannot be read.
+        """
+        stamps = [file_stamp(path) or "" for path in paths]
+        known = self._known | self._recall(stamps)
+        todo = [(stamp, path) for stamp, path in zip(stamps, paths, strict=True) if stamp not in known]
+        with ThreadPoolExecutor(READERS) as pool:
+            found = dict(zip([stamp for stamp, _ in todo], pool.map(digest_file, [path for _, path in todo]), strict=True))
+        self._remember(found)
+        self._known |= known | found
+        return [self._known[stamp] for stamp in stamps]
 
     def _recall(self, stamps: list[str]) -> dict[str, str]:
         if self.path is None or not self.path.is_file():

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,6 +30,7 @@ ROLE_PRESETS = {
     "datacomp": {"original": "txt"},
     "scenes": {"original": "json:org_caption", "recaption": "json:re_caption"},
     "caption-rows": {"original": "parquet:org_caption", "recaption": "parquet:re_caption"},
+    "recap-coco-30k": {"original": "parquet:caption", "recaption": "parquet:recaption"},
 }
 ROLE_FORMS = ("json:", "parquet:")  # a field of KEY.json, a column of caption files joined onto the shards
 
@@ -119,27 +120,42 @@ def collect(path: Path) -> tuple[dict[str, dict[str, Any]], str | None]:
         and file ending; ".txt", ".json", ".cls" the contents, and the same with "@" before it their byte ranges.
     """
     found: dict[str, dict[str, Any]] = {}
+
+    def add(key: str, suffix: str, place: Member, payload: bytes | None) -> None:
+        parts = found.setdefault(key, {})
+        if payload is None:
+            parts["suffix"], parts["image"] = suffix, place
+        else:
+            parts[suffix], parts[f"@{suffix}"] = payload, place
+
+    return found, walk(path, add)
+
+
+def walk(path: Path, visit: Callable[[str, str, Member, bytes | None], None]) -> str | None:
+    """Show a tar's images and texts in the order in which they lie in it.
+
+    Args:
+        path: An uncompressed tar.
+        visit: Is given key, file ending, byte range, and for a text its content.
+
+    Returns:
+        Why the tar ended too early; None if it is whole.
+    """
     try:
         with tarfile.open(path, "r:") as tar:
             for info in tar:
-                if info.isfile():
-                    _add_member(tar, info, found)
+                suffix = PurePosixPath(info.name).suffix
+                key, place = info.name.removesuffix(suffix), Member(info.offset_data, info.size)
+                if info.isfile() and suffix.lower() in IMAGE_SUFFIXES:
+                    visit(key, suffix, place, None)
+                elif info.isfile() and suffix in TEXT_SUFFIXES:
+                    stream = tar.extractfile(info)
+                    visit(key, suffix, place, stream.read() if stream else b"")
             if path.stat().st_size <= tar.offset:  # a whole tar ends in blocks of zeros; one cut between members looks whole
-                return found, "the mark of its end is missing: it is cut short"
+                return "the mark of its end is missing: it is cut short"
     except (tarfile.TarError, OSError, EOFError) as error:
-        return found, str(error)
-    return found, None
-
-
-def _add_member(tar: tarfile.TarFile, info: tarfile.TarInfo, found: dict[str, dict[str, Any]]) -> None:
-    suffix = PurePosixPath(info.name).suffix
-    parts = found.setdefault(info.name.removesuffix(suffix), {})
-    if suffix.lower() in IMAGE_SUFFIXES:
-        parts["suffix"], parts["image"] = suffix, Member(info.offset_data, info.size)
-    elif suffix in TEXT_SUFFIXES:
-        stream = tar.extractfile(info)
-        parts[suffix] = stream.read() if stream else b""
-        parts[f"@{suffix}"] = Member(info.offset_data, info.size)
+        return str(error)
+    return None
 
 
 def read_shard(path: Path, whole: bool = False) -> list[Sample]:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from recap_eval.console import warn
@@ -102,8 +102,9 @@ class Client:
         while True:
             attempt += 1
             try:
-                return await self._attempt(question, tokens)
+                return replace(await self._attempt(question, tokens), attempts=attempt)
             except EndpointFailure as failure:
+                failure.attempts = attempt
                 self.failures[failure.kind] += 1
                 if failure.for_all:
                     raise self._hopeless(failure) from failure
@@ -217,7 +218,7 @@ WHOLE = {
     0: ("The server will not answer", "See what it says; what was answered is kept."),
     401: ("The server does not accept the key", "Set the right one: export {variable}=…, or --api-key-env NAME"),
     402: ("The account has no money left", "Top it up; what was answered is kept, and the same command goes on."),
-    403: ("The server does not allow this", "Check what the key in {variable} may do, and --judge-model."),
+    403: ("The server does not allow this", "Check what the key in {variable} may do, and the model's name."),
     404: ("The server knows no such model or path", "Check the model's name, and --base-url: it usually ends in /v1"),
     429: ("The account's quota is used up", "Raise it; what was answered is kept, and the same command goes on."),
 }

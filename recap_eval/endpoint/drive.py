@@ -37,11 +37,12 @@ async def drive(
     errors: list[BaseException] = []
     tasks = [asyncio.create_task(_work_off(waiting, work, stopping, errors)) for _ in range(concurrency)]
     interrupts = Interrupts(tasks, stopping, tell)
-    restore = _on_interrupt(interrupts.come)
+    restore = [_on_signal(signal.SIGINT, interrupts.come), _on_wish(signal.SIGTERM, stopping)]
     try:
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     finally:
-        restore()
+        for act in restore:
+            act()
     if interrupts.count:
         raise KeyboardInterrupt
     for outcome in [*errors, *outcomes]:
@@ -85,11 +86,30 @@ class Interrupts:
             task.cancel()
 
 
-def _on_interrupt(act: Callable[[], None]) -> Callable[[], object]:
-    """Call `act` at Ctrl-C, where this thread may say so; returns what restores the old way."""
-    loop = asyncio.get_running_loop()
+def _on_wish(number: signal.Signals, stopping: asyncio.Event) -> Callable[[], None]:
+    """Stop at a signal that somebody takes as a wish, and let them know it; returns what restores the old way."""
+    before = signal.getsignal(number)
+    if not callable(before):  # it ends the process, or is ignored: not for us to change
+        return lambda: None
+
+    def act() -> None:
+        stopping.set()
+        before(number, None)
+
+    return _on_signal(number, act)
+
+
+def _on_signal(number: signal.Signals, act: Callable[[], None]) -> Callable[[], None]:
+    """Call `act` at a signal, where this thread may say so; returns what restores the old way."""
+    loop, before = asyncio.get_running_loop(), signal.getsignal(number)
     try:
-        loop.add_signal_handler(signal.SIGINT, act)
+        loop.add_signal_handler(number, act)
     except (ValueError, RuntimeError, NotImplementedError):
         return lambda: None
-    return lambda: loop.remove_signal_handler(signal.SIGINT)
+
+    def restore() -> None:
+        loop.remove_signal_handler(number)
+        if before is not None:  # else it was not set by Python
+            signal.signal(number, before)
+
+    return restore

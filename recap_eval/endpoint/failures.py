@@ -23,7 +23,12 @@ class EndpointFailure(Exception):
         wait: Seconds that the server asks to wait, or None.
         broken: The answer broke off or was no JSON: the connection's fault rather than the server's way of speaking.
         for_all: Every other request would fail alike.
+
+    Attributes:
+        attempts: How often it was asked.
     """
+
+    attempts = 1
 
     def __init__(
         self, kind: str, detail: str, status: int | None = None, wait: float | None = None, *,

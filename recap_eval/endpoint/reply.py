@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ class Reply:
         fingerprint: The server's `system_fingerprint`, or "".
         tokens_in: Tokens of the question, image included; 0 if not told.
         tokens_out: Tokens of the answer, hidden reasoning included; 0 if not told.
+        mean_logprob: Mean natural logarithm of the answer's tokens' probabilities; None if not told.
+        attempts: How often it was asked.
     """
 
     text: str
@@ -33,6 +36,8 @@ class Reply:
     fingerprint: str = ""
     tokens_in: int = 0
     tokens_out: int = 0
+    mean_logprob: float | None = None
+    attempts: int = 1
 
 
 def read_reply(body: bytes, hide: Callable[[str], str] = str) -> Reply:
@@ -69,11 +74,22 @@ def reply_of(found: Any, hide: Callable[[str], str] = str) -> Reply:
         return Reply(
             hide(text or ""), clean(choice.get("finish_reason"), NAME), None if refusal is None else hide(refusal),
             hide(clean(found.get("model"), NAME)), hide(clean(found.get("system_fingerprint"), NAME)),
-            _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"),
+            _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"), _mean_logprob(choice.get("logprobs")),
         )  # fmt: skip
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         shape = clean(hide(json.dumps(found)[:200]), 60)
         raise EndpointFailure(MALFORMED, f"the answer is no chat completion: {shape}") from error
+
+
+def _mean_logprob(found: Any) -> float | None:
+    """Return the mean over the tokens; None where a server tells none, or something else under that name."""
+    tokens = found.get("content") if isinstance(found, dict) else None
+    if not isinstance(tokens, list) or not tokens:
+        return None
+    values: list[Any] = [token.get("logprob") if isinstance(token, dict) else None for token in tokens]
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+        return None
+    return math.fsum(values) / len(values)
 
 
 def _count(usage: dict[str, Any], name: str) -> int:

@@ -7,12 +7,11 @@ channel, floats) is refused.
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 from recap_eval.errors import DataError
 from recap_eval.extractors.frame import Frame
-from recap_eval.models.pixels import as_rgb, naming, plain_jpeg
+from recap_eval.models.pixels import as_rgb, naming, open_image, plain_jpeg
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,10 +27,8 @@ def decode_rgb(payload: bytes, where: str) -> Image:
     Raises:
         DataError: It is not a whole image, or has more than 8 bits a channel; the message names it.
     """
-    from PIL import Image
-
     with naming(where):
-        image = Image.open(io.BytesIO(payload))
+        image = open_image(payload)
         if not image.mode.startswith(DEEP):
             return as_rgb(image)
     raise DataError(f"{where} has more than 8 bits a channel (mode {image.mode}).", "Convert it to 8 bits first.")

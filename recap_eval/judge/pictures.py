@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from recap_eval.data.items import ImageItem
-from recap_eval.errors import DataError
+from recap_eval.models.pixels import naming, open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -77,13 +77,8 @@ def size_of(item: ImageItem) -> tuple[int, int]:
 
 
 def _opened(item: ImageItem, payload: bytes, use: Callable[[Image], T]) -> T:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(payload)) as image:
-            return use(image)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{item.where} is not a readable image.", "Restore it, or leave it out: --skip-bad") from error
+    with naming(item.where), open_image(payload) as image:
+        return use(image)
 
 
 def _ready(item: ImageItem, payload: bytes, image: Image) -> Picture:

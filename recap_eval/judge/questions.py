@@ -11,6 +11,7 @@ from typing import Any
 from recap_eval.data.coco_ids import JUDGED
 from recap_eval.data.digests import Digests
 from recap_eval.data.items import ImageItem
+from recap_eval.endpoint.address import LIMIT_NAMES
 from recap_eval.endpoint.money import image_tokens, text_tokens
 from recap_eval.endpoint.reply import Reply
 from recap_eval.errors import UserError
@@ -23,7 +24,6 @@ from recap_eval.judge.templates import Template, claims_of
 
 VERSION = 1  # raised when the same question would be put otherwise
 MODEL = "gpt-4.1-2025-04-14"  # a dated snapshot that takes a temperature and a seed; GPT-4V, the paper's, is gone
-LIMIT_NAMES = {"openai": "max_completion_tokens", "compatible": "max_tokens"}  # how servers call the most tokens of an answer
 TEMPLATE_HINT = "Pairwise templates are for recap-eval judge check --other-column C; ratings take --judge-template paper"
 Texts = tuple[str, ...]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from recap_eval.errors import DataError
@@ -41,25 +43,47 @@ def fetch_files(repo: str, patterns: Sequence[str], kind: str = "model", revisio
         DataError: There is no such repository, access to it must be asked for, or the hub cannot be reached.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
+
+    with _telling(repo, kind, f"; or name a folder that holds {', '.join(patterns[:4])}"):
+        return Path(snapshot_download(repo, repo_type=kind, revision=revision, allow_patterns=list(patterns)))
+
+
+def list_hub_files(repo: str, pattern: str, kind: str = "dataset") -> list[str]:
+    """Return the names of a repository's files that match a pattern, sorted.
+
+    Raises:
+        DataError: There are none, no such repository, or the hub cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    with _telling(repo, kind, ""):
+        names = sorted(name for name in HfApi().list_repo_files(repo, repo_type=kind) if fnmatch(name, pattern))
+    if not names:
+        raise DataError(f"{repo} has no {pattern} on the hub.", "Look at its page; name files at hand instead.")
+    return names
+
+
+@contextmanager
+def _telling(repo: str, kind: str, otherwise: str) -> Iterator[None]:
+    """Tell what the hub's library raises in two lines.
+
+    Args:
+        repo: What was asked for.
+        kind: "model" or "dataset".
+        otherwise: What else the user may do, as the end of a sentence.
+    """
+    from huggingface_hub import errors
 
     try:
-        return Path(snapshot_download(repo, repo_type=kind, revision=revision, allow_patterns=list(patterns)))
-    except HFValidationError as error:
+        yield
+    except errors.HFValidationError as error:
         raise DataError(f"{repo} is neither a folder nor ORG/NAME on the hub.", "Check the path.") from error
-    except GatedRepoError as error:
-        hint = f"Ask on its page on the hub, then `hf auth login`; or name a folder that holds {', '.join(patterns)}."
+    except errors.GatedRepoError as error:
+        hint = f"Ask on its page on the hub, then `hf auth login`{otherwise}."
         raise DataError(f"{repo} is gated: its owners must let you in first.", hint) from error
-    except RepositoryNotFoundError as error:
-        raise DataError(f"The hub shows you no {kind} {repo}.", "Check its name; for a private one: `hf auth login`") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise DataError(
-            f"Cannot get {repo} from the hub ({type(error).__name__}).", "Check the network; or name a folder that holds it."
-        ) from error
+    except errors.RepositoryNotFoundError as error:
+        what = f"The hub shows you no {kind} {repo}."
+        raise DataError(what, f"Check its name; for a private one: `hf auth login`{otherwise}.") from error
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
+        what = f"Cannot get {repo} from the hub ({type(error).__name__})."
+        raise DataError(what, f"Check the network{otherwise}.") from error

@@ -22,6 +22,20 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")  # what the web has
+
+
+def open_image(payload: bytes) -> Image:
+    """Open an encoded image; raises what PIL raises.
+
+    Formats that no web image has are not opened: PIL's reader of EPS would run a program on the file, and some others fail in
+    ways of their own.
+    """
+    from PIL import Image
+
+    return Image.open(io.BytesIO(payload), formats=FORMATS)
+
+
 @contextmanager
 def naming(where: str) -> Iterator[None]:
     """Turn what goes wrong while an image is opened or decoded into an error that names it.
@@ -31,9 +45,11 @@ def naming(where: str) -> Iterator[None]:
     """
     from PIL import Image, UnidentifiedImageError
 
+    # PIL's decoder of AVIF raises RuntimeError.
+    broken = (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
     try:
         yield
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except broken as error:
         reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error  # PIL tells an address in memory
         raise DataError(
             f"{where} is not a readable image ({reason}).", "Replace it, or count and leave out bad images: --skip-bad"
@@ -49,14 +65,12 @@ def decode_image(payload: bytes, where: str, box: Box | None = None) -> Image:
     Raises:
         DataError: It is not a whole image; the message names it.
     """
-    from PIL import Image
-
     array = plain_jpeg(payload)
     if array is not None:
         found = _as_image(array)
     else:
         with naming(where):
-            found = as_rgb(Image.open(io.BytesIO(payload)))
+            found = as_rgb(open_image(payload))
     return found if box is None else found.crop(box)
 
 

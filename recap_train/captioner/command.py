@@ -13,12 +13,12 @@ from typing import Any
 from recap_eval.artifact import Artifact
 from recap_eval.errors import UserError, unknown_name
 from recap_eval.memory import keep_freed_memory
+from recap_eval.signals import Stopped
 from recap_train.captioner.recipe import WHOLE, CaptionerRecipe, load_captioner_recipe
 from recap_train.mixing import Mix
 from recap_train.parallel import alone_environment, choose_device, is_main
 from recap_train.requests import engine_of, loading_of, need, precision_of, scenes_of
 from recap_train.run import Run
-from recap_train.signals import Stopped
 from recap_train.stages import Changes, changed, changed_constants
 
 

@@ -12,6 +12,7 @@ from recap_eval.console import note
 from recap_eval.errors import UserError
 from recap_eval.files import digest_json
 from recap_eval.provenance import run_record
+from recap_eval.signals import Stopped, stop_signals
 from recap_train.captioner.collate import CHAT, Collate, check_template
 from recap_train.captioner.opening import PARTS, Opened
 from recap_train.captioner.order import order_of
@@ -20,7 +21,6 @@ from recap_train.captioner.rows import Marks, Rows
 from recap_train.captioner.saving import quietly, save_llava
 from recap_train.engine import Engine
 from recap_train.parallel import World, joined
-from recap_train.signals import Stopped, stop_signals
 
 TRAINING = "training"  # folder of checkpoints
 LOG_STEPS = 10

@@ -18,8 +18,8 @@ from trl import SFTTrainer  # noqa: TID253
 from recap_eval.console import progress_bar
 from recap_eval.errors import UserError
 from recap_eval.files import read_json, write_json, write_text
+from recap_eval.signals import Wishes
 from recap_train.parallel import World
-from recap_train.signals import Wishes
 
 MARK = "recap.json"  # written last into a checkpoint's folder: what has none is not whole
 LOG = "log.jsonl"

@@ -14,6 +14,7 @@ from recap_eval.artifact import Artifact
 from recap_eval.errors import UserError
 from recap_eval.files import read_json
 from recap_eval.memory import keep_freed_memory
+from recap_eval.signals import Stopped
 from recap_train.diffusion import precompute, run, vae
 from recap_train.diffusion.evals import SuiteEvals, suite_words
 from recap_train.diffusion.features import MANIFEST, is_features
@@ -21,7 +22,6 @@ from recap_train.diffusion.recipe import AUTOENCODERS, TRANSFORMERS, ImageRecipe
 from recap_train.parallel import alone_environment, choose_device, is_main
 from recap_train.requests import captions_of, engine_of, loading_of, mix_of, need, precision_of, roles_of, scenes_of
 from recap_train.run import Run
-from recap_train.signals import Stopped
 from recap_train.stages import changed_constants
 
 CHANGED = ("batch_size", "lr", "caption_dropout")  # options that stand for constants of the recipe

@@ -175,6 +175,22 @@ def test_malformed_replies(body, broken):
     assert found.value.kind == MALFORMED and found.value.broken == broken == found.value.is_retryable
 
 
+PROBABLE = {"content": [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1.5}, {"token": "", "logprob": 0}]}
+TELLING = {
+    "told": (PROBABLE, -2 / 3), "none": (None, None), "empty": ({"content": []}, None), "null": ({"content": None}, None),
+    "words": ({"content": [{"logprob": "-1"}]}, None), "endless": ({"content": [{"logprob": -math.inf}]}, None),
+    "list": ([1], None), "lacking": ({"content": [{"logprob": -1}, {}]}, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("told", "mean"), TELLING.values(), ids=TELLING)
+def test_how_sure_a_server_is_is_the_mean_over_tokens_or_unknown(told, mean):
+    found = completion("a b")
+    found["choices"][0]["logprobs"] = told
+    assert read_reply(json.dumps(found).encode()).mean_logprob == (None if mean is None else pytest.approx(mean))
+    assert read_reply(json.dumps(completion("a")).encode()).mean_logprob is None
+
+
 def test_a_key_shows_itself_nowhere(monkeypatch):
     monkeypatch.setenv("OTHER_KEY", f" {KEY}\n")
     address = find_address("http://localhost:1/v1", "OTHER_KEY")

@@ -27,13 +27,13 @@ from transformers import (
 )
 
 from recap_eval.errors import DataError, UserError
+from recap_eval.signals import Stopped, Wishes
 from recap_train.captioner import staged
 from recap_train.captioner.conversations import read_conversations
 from recap_train.captioner.opening import open_llava, put_together
 from recap_train.captioner.recipe import load_captioner_recipe
 from recap_train.captioner.staged import Stage, train
 from recap_train.engine import Engine
-from recap_train.signals import Stopped, Wishes
 
 RECIPE = load_captioner_recipe("scenes-tiny")
 PROJECTOR, LANGUAGE, TOWER = "model.multi_modal_projector.", ("model.language_model.", "lm_head."), "model.vision_tower."

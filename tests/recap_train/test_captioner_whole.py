@@ -15,6 +15,7 @@ from recap_eval.data.scenes.world import draw_scenes
 from recap_eval.errors import DataError, UserError
 from recap_eval.hashrand import Draws
 from recap_eval.models.llava.tokenizer import read_template
+from recap_eval.signals import Stopped, Wishes
 from recap_train import loop
 from recap_train.captioner import whole
 from recap_train.captioner.objective import Captioning, Telling
@@ -26,7 +27,6 @@ from recap_train.loader import Batch
 from recap_train.mixing import Mix
 from recap_train.parallel import World
 from recap_train.run import Run
-from recap_train.signals import Stopped, Wishes
 from recap_train.states import Spread
 
 RECIPE = load_captioner_recipe("scenes-tiny")

@@ -113,7 +113,7 @@ from pathlib import Path
 from support import make_run
 from recap_train.clip import train
 from recap_train.engine import Engine
-from recap_train.signals import Stopped
+from recap_eval.signals import Stopped
 engine = Engine(**{engine!r}, save_seconds=0.0)  # a checkpoint after every step
 try:
     train(make_run(Path({world!r}), Path({out!r}), 0.5, 3, samples=1536, engine=engine))

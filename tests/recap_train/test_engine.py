@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from recap_eval.artifact import find_artifact
 from recap_eval.errors import DataError, UserError
 from recap_eval.models.text import encode_text_trimmed
+from recap_eval.signals import Stopped
 from recap_train import clip
 from recap_train.clip import build_model, make_loop, plain_attention, train
 from recap_train.contrastive import Contrastive
@@ -24,7 +25,6 @@ from recap_train.parallel import World
 from recap_train.recipes import TRAIN_DEFAULTS, load_recipe
 from recap_train.run import identity_of
 from recap_train.schedule import make_optimizer
-from recap_train.signals import Stopped
 from recap_train.training_data import plan_of, read_training_data, some_captions
 
 
@@ -288,7 +288,7 @@ def test_a_second_interrupt_ends_at_once_but_not_a_second_sigterm():
     import os
     import signal
 
-    from recap_train.signals import stop_signals
+    from recap_eval.signals import stop_signals
 
     with stop_signals(launched=False) as wishes:
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):

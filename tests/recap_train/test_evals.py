@@ -11,10 +11,10 @@ from test_clip import weights
 
 from recap_eval.artifact import find_artifact
 from recap_eval.results import read_results
+from recap_eval.signals import Stopped
 from recap_train.clip import train
 from recap_train.evals import Evals, InTraining
 from recap_train.loop import Loop
-from recap_train.signals import Stopped
 
 SCORE = {"scenes-zeroshot/acc1": 0.25}
 

@@ -156,7 +156,7 @@ def test_wrong_files_and_columns_are_named(texts, tmp_path):
 
 
 def test_a_join_is_remembered_until_a_file_changes(texts, tmp_path, monkeypatch):
-    from recap_train import join as module
+    from recap_eval.captions import joined as module
 
     rows = [row(number) for number in range(N)]
     first = joined(texts, tmp_path, rows)

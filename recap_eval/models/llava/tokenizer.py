@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recap_eval.errors import DataError, UserError, nearest
+from recap_eval.files import read_json, write_json
 from recap_eval.models.hub import fetch_files
 from recap_eval.models.llava.vocabulary import IMAGE, Vocabulary, plan_vocabulary
 
@@ -79,7 +80,7 @@ def load_tokenizer(word: str) -> Any:
 
 
 def fit(tokenizer: Any, rows: int, template: str) -> Vocabulary:
-    """Add what a LLaVA needs to a language model's tokenizer: `<image>`, padding, the chat template; padding on the left.
+    """Add what a LLaVA needs to a language model's tokenizer: `<image>`, padding, the chat template.
 
     Args:
         tokenizer: The tokenizer; it is changed.
@@ -100,9 +101,18 @@ def fit(tokenizer: Any, rows: int, template: str) -> Vocabulary:
     tokenizer.add_tokens(list(plan.added), special_tokens=True)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(plan.pad_id)
-    tokenizer.padding_side = "left"
     tokenizer.chat_template = template
     return plan
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Save a tokenizer that pads on the left, as generation in batches needs, in a form that transformers 4 reads, too."""
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    facts = read_json(path) | {"padding_side": "left"}
+    if facts.get("tokenizer_class") == "TokenizersBackend":  # what transformers 5 calls it
+        facts["tokenizer_class"] = "PreTrainedTokenizerFast"
+    write_json(path, facts)
 
 
 def end_tokens(tokenizer: Any) -> list[int]:

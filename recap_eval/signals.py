@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that a training loop asks for between two steps."""
+"""Ctrl-C and SIGTERM as a wish that a loop asks for between two steps."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recap_eval.captions.generations import captions_of, newest
 from recap_eval.data.parquet import parquet_files
 from recap_eval.errors import DataError
 from recap_eval.hashrand import text_hashes
@@ -33,7 +34,7 @@ class Rows:
     Args:
         place: (M) where each belongs, as the caller's `find` said.
         ok: (M,) False where captioning failed.
-        texts: (M) rows of the text columns, null where there is none.
+        texts: (M) rows of the text columns, null where there is none; then those of the columns of numbers, as float64.
         check: (M,) hashes of a column that is to be compared, or None.
     """
 
@@ -44,18 +45,18 @@ class Rows:
 
 
 def list_files(words: str) -> list[Path]:
-    """Return the files that a path, a folder or a pattern stands for, sorted.
+    """Return the files that a path, a folder or a pattern stands for, sorted; of generations the newest.
 
     Raises:
         DataError: There is none.
     """
     place = Path(words).expanduser()
     if place.exists():
-        return parquet_files(place)
+        return newest(parquet_files(captions_of(place)))
     found = sorted(Path(name) for name in glob.glob(str(place), recursive=True))  # noqa: PTH207 (patterns may be absolute)
     if not found:
         raise DataError(f"{words} is no file, folder or pattern of caption files.", "Check the path; patterns need quotes.")
-    return found
+    return newest(found)
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,16 @@ class Query:
         columns: The text columns.
         find: (N,) hashes of join values to (N,) places, -1 where a row is not wanted.
         check: A column whose hashes are to be compared, read where it is there.
+        numbers: Columns of numbers, null where a file does not have them.
+        only: What columns must say in rows that are wanted; a file without such a column has all of its rows wanted.
     """
 
     join_on: str
     columns: list[str]
     find: Callable[[np.ndarray], np.ndarray]
     check: str | None = None
+    numbers: tuple[str, ...] = ()
+    only: tuple[tuple[str, Any], ...] = ()
 
     def scan(self, path: Path) -> Iterator[tuple[int, Rows | None]]:
         """Yield how many rows were looked at, and those of them that are wanted, in the file's order.
@@ -114,7 +119,8 @@ class Query:
         if not (place >= 0).any():
             yield len(place), None
             return
-        extra = [name for name in (STATUS, self.check) if name and name in file.schema_arrow.names]
+        asked = (STATUS, self.check, *self.numbers, *(name for name, _ in self.only))
+        extra = [name for name in asked if name and name in file.schema_arrow.names]
         names, start = list(dict.fromkeys([*self.columns, *extra])), 0
         for batch in file.iter_batches(ROWS, row_groups=[group], columns=names, use_threads=False):
             part = place[start : start + len(batch)]
@@ -124,7 +130,7 @@ class Query:
     def _rows(self, batch: Any, place: np.ndarray) -> Rows | None:
         import pyarrow as pa
 
-        wanted = place >= 0
+        wanted = self._meant(batch, place >= 0)
         if not wanted.any():
             return None
         table = pa.table(batch).filter(pa.array(wanted))
@@ -133,13 +139,30 @@ class Query:
             ok = np.array([status in GOOD for status in table[STATUS].to_pylist()], dtype=bool)
         check = _hashed(table[self.check]) if self.check and self.check in table.column_names else None
         texts = {name: _texts(table[name], ok, name) for name in self.columns}
-        return Rows(place[wanted], ok, pa.table(texts), check)
+        return Rows(place[wanted], ok, pa.table(texts | {name: _numbers(table, name) for name in self.numbers}), check)
+
+    def _meant(self, batch: Any, wanted: np.ndarray) -> np.ndarray:
+        """Return which of the wanted rows say what they must."""
+        import pyarrow.compute as pc
+
+        for name, value in self.only:
+            if name in batch.schema.names:
+                wanted = wanted & pc.fill_null(pc.equal(batch[name], value), False).to_numpy(zero_copy_only=False)
+        return wanted
+
+
+def _numbers(table: pa.Table, name: str) -> Any:
+    import pyarrow as pa
+
+    return table[name].cast(pa.float64()) if name in table.column_names else pa.nulls(len(table), pa.float64())
 
 
 def _hashed(column: Any) -> np.ndarray:
     import pyarrow as pa
 
-    return text_hashes(column.cast(pa.string()).to_numpy(zero_copy_only=False) if len(column) else [])
+    texts = column.cast(pa.string())
+    texts.validate(full=True)  # what is no UTF-8 is an error of the file
+    return text_hashes(texts.to_numpy(zero_copy_only=False) if len(column) else [])
 
 
 def _texts(column: Any, ok: np.ndarray, name: str) -> Any:
@@ -147,6 +170,7 @@ def _texts(column: Any, ok: np.ndarray, name: str) -> Any:
     import pyarrow.compute as pc
 
     column = column.cast(pa.large_string())
+    column.validate(full=True)
     return (
         column if ok.all() or name == KEPT_ON_FAILURE else pc.if_else(pa.array(ok), column, pa.scalar(None, pa.large_string()))
     )

@@ -1,0 +1,34 @@
+"""How many captions fit into a GPU's memory at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ON_CPU = 8  # beyond that a CPU gains nothing
+MOST = 128
+TOKENS = 1024  # of prompt and caption together
+ROOM = 0.7  # of the memory that is free; the rest is left to activations and the allocator
+LOGITS = 16  # bytes a word of the vocabulary, in the copies that choosing a token makes
+
+
+def batch_size(model: Any, device: str) -> int:
+    """Return how many captions to make at once: on a GPU what its free memory holds, by the keys and values of a caption.
+
+    An estimate for the first batch; one that does not fit is halved.
+    """
+    import torch
+
+    if device == "cpu":
+        return ON_CPU
+    free, _ = torch.cuda.mem_get_info(torch.device(device))
+    n = int(ROOM * free) // max(1, caption_bytes(model))
+    return max(1, min(MOST, 1 << max(0, n.bit_length() - 1)))
+
+
+def caption_bytes(model: Any) -> int:
+    """Return the bytes that one caption needs: keys and values in every layer, and the scores of its next token."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    kept = 2 * config.num_hidden_layers * heads * width * TOKENS * model.dtype.itemsize
+    return int(kept + LOGITS * config.vocab_size)
