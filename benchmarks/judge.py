@@ -26,10 +26,10 @@ from benchmarks.clip_eval import photo
 from recap_eval.endpoint.address import Address
 from recap_eval.endpoint.client import Limits
 from recap_eval.judge.asking import Setup
-from recap_eval.judge.pictures import picture_of
 from recap_eval.judge.questions import Item, Judge, questions_of
 from recap_eval.judge.rating import Config, judge_items
 from recap_eval.judge.templates import find_template
+from recap_eval.models.pictures import picture_of
 
 SERVER = """
 import asyncio

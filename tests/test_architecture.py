@@ -10,6 +10,7 @@ from support import ROOT
 from recap_eval.board import board_files, load_board
 from recap_eval.registry import get_task
 from recap_eval.tasks.base import Task
+from recap_eval.tasks.captioner import TASKS as CAPTIONER_TASKS
 from recap_eval.tasks.captions import FAMILIES
 from recap_eval.tasks.catalog import KINDS, load_catalog
 from recap_eval.tasks.generation import TABLE, find_metrics
@@ -41,7 +42,8 @@ def test_every_task_in_the_table_is_there(name):
 
 
 def test_boards_ask_for_tasks_that_exist():
-    drawn = {metric.name: metric for metric in (*TABLE.values(), *FAMILIES.values(), *find_metrics("fd:inception"))}
+    metrics = (*TABLE.values(), *FAMILIES.values(), *CAPTIONER_TASKS.values(), *find_metrics("fd:inception"))
+    drawn = {metric.name: metric for metric in metrics}
     for name in board_files(Path("/nowhere")):
         for column in load_board(name, Path("/nowhere")).columns:
             if column.task in TO_COME:

@@ -32,7 +32,7 @@ def find_data(args: argparse.Namespace) -> tuple[Path, list[Task], dict[str, Dat
     tasks = choose_tasks(args.tasks, root, args.templates or "")
     nothing = args.data is None and not is_chosen() and all(task.missing(root) for task in tasks)
     if nothing and any("scenes" in task.row.suites for task in tasks):
-        _draw_scenes(root)
+        draw_scenes(root)
     lack = {task.name: task.missing(root) for task in tasks}
     absent = {task.name: _absent(task, lack[task.name], root) for task in tasks if lack[task.name]}
     present = [task for task in tasks if not lack[task.name]]
@@ -48,7 +48,8 @@ def _absent(task: Task, lack: list[str], root: Path) -> DataError:
     )
 
 
-def _draw_scenes(root: Path) -> None:
+def draw_scenes(root: Path) -> None:
+    """Draw the frozen world of scenes into a data root that holds nothing."""
     from recap_eval.data.scenes.locate import scenes_folder
     from recap_eval.data.scenes.write import PRESETS, write_world
 
@@ -88,12 +89,13 @@ def evaluate_clip(args: argparse.Namespace) -> int:
         print(json.dumps({spec: as_json(found) for spec, found in outcomes.items()}))
     measured = {result.task for found in outcomes.values() for result in found.results}
     if not args.no_report and measured:
-        _report_after(args, measured)
-    _tell(failed)
+        report_after(args, measured)
+    tell_failures(failed)
     return 1 if failed else 0
 
 
-def _tell(failed: list[tuple[str, str, DataError]]) -> None:
+def tell_failures(failed: list[tuple[str, str, DataError]]) -> None:
+    """Tell what failed, by model and task, in two lines each."""
     for spec, name, why in failed:
         print(f"error: {spec}, {name}: {why.what}\n       {why.hint}", file=sys.stderr)
 
@@ -137,13 +139,13 @@ def _end_part(team: Team, failed: list[tuple[str, str, DataError]]) -> int:
     """Return the exit code of a process that does not score: 0 under torchrun, which would kill the one that does."""
     if team.launched:
         return 0
-    _tell(failed)
+    tell_failures(failed)
     if not failed:
         print("This part is embedded. When all parts are, the same command without --shard gives the figures.", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _report_after(args: argparse.Namespace, tasks: set[str]) -> None:
+def report_after(args: argparse.Namespace, tasks: set[str]) -> None:
     """Render every board that has a column for what was measured; say what no board shows."""
     from recap_eval.report.render import EmptyBoard, boards_of, render_board
 

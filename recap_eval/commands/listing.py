@@ -8,6 +8,7 @@ import sys
 
 from recap_eval.data.root import default_root
 from recap_eval.registry import choose_tasks, how_to_get, suites
+from recap_eval.tasks.captioner import TASKS
 from recap_eval.tasks.catalog import load_catalog
 
 
@@ -30,6 +31,7 @@ def _models(args: argparse.Namespace) -> int:
 def _tasks(args: argparse.Namespace) -> int:
     root = args.data or default_root()
     rows = [(task, task.missing(root)) for task in choose_tasks(None, root)]
+    asked = [(task, task.missing(root)) for task in TASKS.values()]
     if args.json:
         facts = [
             {"name": task.name, "kind": task.kind, "version": task.version, "present": not absent, "missing": absent}
@@ -37,13 +39,22 @@ def _tasks(args: argparse.Namespace) -> int:
             | {"get": how_to_get(task.name, task.row, root)}
             for task, absent in rows
         ]
+        facts += [
+            {"name": one.name, "kind": one.kind, "version": one.version, "present": not absent, "missing": absent}
+            | {"suites": [], "summary": one.summary, "fetch": [], "get": one.how_to_get(root)}
+            for one, absent in asked
+        ]
         print(json.dumps(facts))
         return 0
     for task, absent in rows:
         print(f"{task.name:<24} {task.kind:<10} {'missing' if absent else 'present':<8} {task.summary}")
+    for one, absent in asked:
+        print(f"{one.name:<24} {one.kind:<10} {'missing' if absent else 'present':<8} {one.summary}")
     print(*(f"suite {name}: {', '.join(names)}" for name, names in suites(load_catalog(root)).items()), sep="\n")
-    if lacking := [(task, absent) for task, absent in rows if absent]:
+    lacking = [(task.name, absent, how_to_get(task.name, task.row, root)) for task, absent in rows if absent]
+    lacking += [(one.name, absent, one.how_to_get(root)) for one, absent in asked if absent]
+    if lacking:
         print(f"\nData root: {root}. What is missing, and how to get it:", file=sys.stderr)
-        for task, absent in lacking:
-            print(f"  {task.name}: {', '.join(absent)}\n    {how_to_get(task.name, task.row, root)}", file=sys.stderr)
+        for name, absent, get in lacking:
+            print(f"  {name}: {', '.join(absent)}\n    {get}", file=sys.stderr)
     return 0

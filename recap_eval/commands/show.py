@@ -95,6 +95,9 @@ def find_data(result: Result, root: Path) -> Found:
     Raises:
         DataError: The data there is not what was measured, or is damaged.
     """
+    if "answers" in result.record:
+        what = "Questions, answers as generated and what is right lie beside the result."
+        return Found(None, {}, (what, f"See {result.path.with_name(result.record['answers']['file'])}"))
     if result.task not in load_catalog(root):
         what = f"There is no task {result.task} here"
         return Found(None, {}, (f"{what}: its row may stand in another data root's tasks.toml.", "Name that root: --data DIR"))

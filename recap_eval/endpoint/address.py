@@ -12,9 +12,7 @@ OPENAI = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
 NO_KEY = "none"  # what servers that ask for no key are sent
 HIDDEN = "[key]"
-LIMIT_NAMES = {  # by provider: how servers call the most tokens of an answer
-    "openai": "max_completion_tokens", "compatible": "max_tokens",
-}  # fmt: skip
+LIMIT_NAMES = {"openai": "max_completion_tokens", "compatible": "max_tokens"}  # how servers call the most tokens of an answer
 
 
 class Key:

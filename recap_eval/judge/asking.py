@@ -16,7 +16,6 @@ from recap_eval.endpoint.failures import REFUSED, EndpointDown, EndpointFailure
 from recap_eval.endpoint.money import Budget
 from recap_eval.errors import DataError
 from recap_eval.judge.answers import Answer, Answers
-from recap_eval.judge.pictures import picture_of
 from recap_eval.judge.questions import Question
 
 GIVE_UP = 8  # questions that fail for good before any is answered
@@ -105,7 +104,7 @@ class Asking:
 
     async def _ask(self, question: Question) -> None:
         try:
-            picture = await asyncio.to_thread(picture_of, question.item.image)
+            picture = await asyncio.to_thread(question.picture)
         except DataError as error:
             if not self.skip_bad:
                 raise

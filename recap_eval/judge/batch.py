@@ -22,7 +22,6 @@ from recap_eval.endpoint.reply import Reply
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import canonical_json, read_json, write_json, write_text
 from recap_eval.judge.answers import Answer, Answers
-from recap_eval.judge.pictures import picture_of
 from recap_eval.judge.questions import Judge, Question, Ticket
 from recap_eval.judge.templates import Template
 
@@ -205,7 +204,7 @@ def _files(questions: Sequence[Question], budget: Budget, most: tuple[int, int])
 
 
 def _line(question: Question, budget: Budget) -> bytes:
-    picture = picture_of(question.item.image)
+    picture = question.picture()
     share = batch_share()
     budget.hold(round(question.tokens(picture.size) * share), round(question.judge.most * share))
     row = {"custom_id": question.key, "method": "POST", "url": PATH, "body": question.body(picture)}

@@ -26,6 +26,21 @@ def add_judge(parser: argparse.ArgumentParser) -> None:
     _add_limits(parser.add_argument_group("asking the judge"))
 
 
+def add_grader(parser: argparse.ArgumentParser, template: str) -> None:
+    """Add who grades answers by a template, how, how hard, and how much that may cost.
+
+    Args:
+        parser: The command's parser.
+        template: Name of the template.
+    """
+    group = parser.add_argument_group("judge", f"A language model that grades answers ({template}); see docs/judge.md.")
+    add_server(group)
+    _add_who(group)
+    _add_how(group)
+    _add_limits(parser.add_argument_group("asking servers"))
+    parser.set_defaults(judge_template=template, judge_detail=DETAILS[0])
+
+
 def add_server(group: Any) -> None:
     """Add where the judge is, and where its answers are kept."""
     group.add_argument("--base-url", metavar="URL,…", help="servers that answer (default: $OPENAI_BASE_URL, else OpenAI)")
@@ -35,8 +50,12 @@ def add_server(group: Any) -> None:
     group.add_argument("--judge-cache", type=as_path, metavar="FILE", help="answers, kept for good ($RECAP_CACHE/judge.sqlite)")
 
 
-def _add_manner(group: Any) -> None:
+def _add_who(group: Any) -> None:
     group.add_argument("--judge-model", metavar="M", help="its name (default: gpt-4.1-2025-04-14, at OpenAI only)")
+
+
+def _add_manner(group: Any) -> None:
+    _add_who(group)
     group.add_argument(
         "--judge-template",
         default="paper",
@@ -44,8 +63,12 @@ def _add_manner(group: Any) -> None:
         help="paper (default: its exact text, 1-5), claims, pairwise, or a file",
     )
     group.add_argument("--judge-n", default=str(JUDGED), metavar="N", help="items judged, by hash of their key, or all (3000)")
-    group.add_argument("--judge-repeats", type=positive, default=1, metavar="K", help="times each is asked (default 1)")
     group.add_argument("--judge-detail", choices=DETAILS, default="auto", help="how closely images are looked at (auto)")
+    _add_how(group)
+
+
+def _add_how(group: Any) -> None:
+    group.add_argument("--judge-repeats", type=positive, default=1, metavar="K", help="times each is asked (default 1)")
     group.add_argument("--judge-temperature", default="0", metavar="T", help="0 (default), another, or none to send none")
     group.add_argument("--judge-seed", default="0", metavar="N", help="0 (default), another, or none to send none")
     group.add_argument("--judge-max-tokens", type=positive, metavar="N", help="longest answer (default: the template's)")

@@ -1,7 +1,8 @@
 """How a judge's answers are read: strictly. What is not plainly an answer of the declared form is no number.
 
 A rating is a whole number from 1 to 5 in ASCII digits, said once: as "Rating: 4", as "4" alone, as "4/5" or "4 out of 5", or as
-JSON with the one key "rating". Two different ratings, a fraction, another range or another scale are unparsable.
+JSON with the one key "rating". Two different ratings, a fraction, another range or another scale are unparsable. A grade is a
+number from 0 to 1 that stands alone or first, before words without a digit.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ VALUE = re.compile(
 OUT_OF = re.compile(r"(?<![\w./-])([1-5])\s*(?:/|out of)\s*5(?![\w/]|\.\d)", re.IGNORECASE | re.ASCII)
 DIGITS = re.compile(r"\d")  # of any script
 CHOICE = re.compile(r"(?:(?:caption|answer|preference|winner)\s*:?\s*)?\(?(A|B|tie)\)?\s*[.!]?", re.IGNORECASE | re.ASCII)
+GRADE = re.compile(
+    r"(?:correctness\s*[:=|]?\s*)?(0(?:\.\d{1,2})?|1(?:\.0{1,2})?)(?![\w/%-]|[.,]\d)(?:\W*|[,.;]?\s\D*)",
+    re.IGNORECASE | re.ASCII,
+)
 CLAIM = re.compile(r"\s*([0-9]{1,4})\s*[:.)-]\s*(yes|no)\s*[.!]?\s*", re.IGNORECASE | re.ASCII)
 REFUSALS = re.compile(
     r"^\W*(i'?m sorry|i am sorry|sorry\b|i apologi[sz]e|i can'?t|i cannot|i'?m (not able|unable)|i am (not able|unable)|"
@@ -143,7 +148,19 @@ def read_claims(answer: str, claims: int) -> float:
     return agreed / claims
 
 
+def read_grade(answer: str, claims: int = 0) -> float:
+    """Return a grade from 0 to 1.
+
+    Raises:
+        ValueError: The answer is something else.
+    """
+    if found := GRADE.fullmatch(answer.strip(DRESS + "|")):
+        return float(found[1])
+    raise ValueError("it is not a number from 0 to 1")
+
+
 PARSERS = {
+    "grade": Parser(read_grade, ("answer", "prediction", "question"), 0, 1),
     "rating": Parser(read_rating, ("caption",), 1, 5),
     "preference": Parser(read_preference, ("caption_a", "caption_b"), 0, 1),
     "claims": Parser(read_claims, ("claims",), 0, 1),

@@ -19,8 +19,8 @@ from recap_eval.files import canonical_json, digest_json
 from recap_eval.hashrand import combine, text_key
 from recap_eval.judge.answers import Answer
 from recap_eval.judge.parsing import Verdict, judge_reply
-from recap_eval.judge.pictures import BytesImage, Picture
 from recap_eval.judge.templates import Template, claims_of
+from recap_eval.models.pictures import BytesImage, NoImage, Picture, picture_of, size_of
 
 VERSION = 1  # raised when the same question would be put otherwise
 MODEL = "gpt-4.1-2025-04-14"  # a dated snapshot that takes a temperature and a seed; GPT-4V, the paper's, is gone
@@ -34,8 +34,8 @@ class Item:
 
     Args:
         key: Its key; it says which items are sampled.
-        image: The image, or its encoded bytes.
-        texts: The caption, or the two captions to be compared.
+        image: The image.
+        texts: The caption, the two captions to be compared, or answer, prediction and question.
     """
 
     key: str
@@ -43,9 +43,15 @@ class Item:
     texts: Texts
 
     @staticmethod
-    def of(key: str, image: ImageItem | bytes, *texts: str) -> Item:
-        """Return an item; half a surrogate pair, which no request can hold, becomes a question mark."""
-        item = BytesImage(key, image) if isinstance(image, bytes) else image
+    def of(key: str, image: ImageItem | bytes | None, *texts: str) -> Item:
+        """Return an item; half a surrogate pair, which no request can hold, becomes a question mark.
+
+        Args:
+            key: Its key.
+            image: The image, its encoded bytes, or None for a template that shows none.
+            texts: Its texts, by the alphabet of the template's fields.
+        """
+        item = BytesImage(key, image) if isinstance(image, bytes) else image or NoImage(key)
         return Item(key, item, tuple(text.encode("utf-8", "replace").decode() for text in texts))
 
 
@@ -134,14 +140,28 @@ class Question:
         """What the answer is kept under."""
         return self.ticket.key
 
+    def picture(self) -> Picture:
+        """Return the image ready to be sent; an empty one where none is shown.
+
+        Raises:
+            DataError: It is not a readable image.
+        """
+        return picture_of(self.item.image) if self.judge.template.sees else Picture("", (0, 0))
+
+    def size(self) -> tuple[int, int]:
+        """Return the image's width and height in pixels, from its head.
+
+        Raises:
+            DataError: It is not a readable image.
+        """
+        return size_of(self.item.image) if self.judge.template.sees else (0, 0)
+
     def body(self, picture: Picture) -> dict[str, Any]:
         """Return the request."""
         judge = self.judge
-        look = {"url": picture.uri, "detail": judge.detail}
-        content = [
-            {"type": "image_url", "image_url": look},
-            {"type": "text", "text": judge.template.fill(self.item.texts)},
-        ]
+        look = {"type": "image_url", "image_url": {"url": picture.uri, "detail": judge.detail}}
+        text = {"type": "text", "text": judge.template.fill(self.item.texts)}
+        content = [look, text] if judge.template.sees else [text]
         body: dict[str, Any] = {"model": judge.model, "messages": [{"role": "user", "content": content}]}
         body |= {LIMIT_NAMES[judge.provider]: judge.most}
         body |= {} if judge.temperature is None else {"temperature": judge.temperature}
@@ -149,8 +169,8 @@ class Question:
 
     def tokens(self, size: tuple[int, int]) -> int:
         """Return how many tokens the question has, estimated."""
-        asked = self.judge.template.fill(self.item.texts)
-        return image_tokens(self.judge.model, size, self.judge.detail) + text_tokens(asked)
+        asked = text_tokens(self.judge.template.fill(self.item.texts))
+        return asked + (image_tokens(self.judge.model, size, self.judge.detail) if self.judge.template.sees else 0)
 
 
 def questions_of(items: Sequence[Item], judge: Judge, repeats: int, digests: Digests) -> list[list[Question]]:
@@ -162,7 +182,7 @@ def questions_of(items: Sequence[Item], judge: Judge, repeats: int, digests: Dig
     """
     needed = judge.template.n_texts
     if any(len(item.texts) != needed for item in items):
-        what = "compares two captions" if needed == 2 else "takes one caption"
+        what = {1: "takes one caption", 2: "compares two captions", 3: "grades answers to questions"}[needed]
         raise UserError(f"The template {judge.template.name} {what}, and other items are given.", TEMPLATE_HINT)
     images = digests.of([item.image for item in items])
     return [

@@ -15,7 +15,6 @@ from recap_eval.errors import DataError
 from recap_eval.judge.answers import Answer, Answers
 from recap_eval.judge.asking import Asked, Setup, ask_all
 from recap_eval.judge.parsing import PARSERS, RATED, REFUSED, UNPARSABLE, Verdict
-from recap_eval.judge.pictures import size_of
 from recap_eval.judge.questions import Item, Judge, Question, questions_of
 
 FAILED = "failed"
@@ -238,7 +237,7 @@ def _tokens(todo: list[Question], skip_bad: bool) -> int:
     counted = []
     for question in todo[:: max(1, len(todo) // PROBED)]:
         try:
-            counted.append(question.tokens(size_of(question.item.image)))
+            counted.append(question.tokens(question.size()))
         except DataError:
             if not skip_bad:
                 raise

@@ -1,8 +1,9 @@
 """What a judge is asked: templates as files, with the parser that reads the answers declared at their head.
 
 A template is a head of `name: value` lines, a line `---`, and the text. In the text stand `{caption}`, or `{caption_a}` and
-`{caption_b}`, or `{claims}`: the caption's sentences, numbered. What is filled in stands between two marks that hold a digest
-of it, so that no caption can end its own; `{caption:plain}` fills in the bare text, as the paper did.
+`{caption_b}`, or `{claims}`: the caption's sentences, numbered; or `{question}`, `{answer}` and `{prediction}`. What is filled
+in stands between two marks that hold a digest of it, so that no caption can end its own; `{caption:plain}` fills in the bare
+text, as the paper did. `image: none` in the head makes a question of text alone.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from recap_eval.judge.parsing import PARSERS
 
 FOLDER = Path(__file__).with_name("templates")
 PAPER = "paper"
-FIELD = re.compile(r"\{(caption|caption_a|caption_b|claims)(:plain)?\}")
-FORMS = {("caption",): 1, ("caption_a", "caption_b"): 2, ("claims",): 1}  # fields of a template, and how many texts it takes
+FIELD = re.compile(r"\{(caption|caption_a|caption_b|claims|question|answer|prediction)(:plain)?\}")
+FORMS = {  # fields of a template, and how many texts it takes
+    ("caption",): 1, ("caption_a", "caption_b"): 2, ("claims",): 1, ("answer", "prediction", "question"): 3,
+}  # fmt: skip
 MAX_TOKENS = 64
+MARKS = {"caption_a": "caption", "caption_b": "caption"}  # what stands between marks, where its field is called otherwise
 SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[.!?][\"')\]])\s+")
 HEAD_END = "\n---\n"
 
@@ -34,21 +38,24 @@ class Template:
         text: Its text, with fields.
         parser: Who reads the answers, a name of `PARSERS`.
         max_tokens: The most that an answer may have, unless the user says otherwise.
+        sees: Whether the image is shown.
     """
 
     name: str
     text: str
     parser: str
     max_tokens: int = MAX_TOKENS
+    sees: bool = True
 
     @property
     def digest(self) -> str:
         """Digest of what it asks and of how answers are read."""
-        return digest_json([self.text, self.parser, PARSERS[self.parser].version])
+        blind = [] if self.sees else ["image: none"]
+        return digest_json([self.text, self.parser, PARSERS[self.parser].version, *blind])
 
     @property
     def n_texts(self) -> int:
-        """How many texts a question has: 1, or 2 for a comparison."""
+        """How many texts a question has: 1, 2 for a comparison, 3 for the grade of an answer."""
         return FORMS[_fields(self.text)]
 
     def fill(self, texts: tuple[str, ...]) -> str:
@@ -58,7 +65,7 @@ class Template:
         def value(found: re.Match[str]) -> str:
             text = named[found[1]]
             text = numbered(text) if found[1] == "claims" else text
-            return text if found[2] else delimited(text, "claims" if found[1] == "claims" else "caption")
+            return text if found[2] else delimited(text, MARKS.get(found[1], found[1]))
 
         return FIELD.sub(value, self.text)
 
@@ -125,7 +132,9 @@ def read_template(path: Path) -> Template:
     tokens = facts.get("max_tokens", str(MAX_TOKENS))
     if not tokens.isdecimal() or int(tokens) < 1:
         raise UserError(f"{path} says max_tokens: {tokens}, which is no number of tokens.", "Example: max_tokens: 64")
-    return Template(path.stem, text.rstrip("\n"), facts["parser"], int(tokens))
+    if facts.get("image", "shown") not in ("shown", "none"):
+        raise UserError(f"{path} says image: {facts['image']}.", "image: none shows none; without that line it is shown.")
+    return Template(path.stem, text.rstrip("\n"), facts["parser"], int(tokens), facts.get("image") != "none")
 
 
 def _fields(text: str) -> tuple[str, ...]:

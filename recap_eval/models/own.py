@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -98,16 +99,31 @@ def load(spec: str, how: Loading) -> OwnModel:
     Raises:
         UserError: No such module or attribute, or it lacks a method.
     """
+    subject, attribute = subject_of(spec, METHODS, "docs/models.md")
+    return OwnModel(subject, attribute, how)
+
+
+def subject_of(spec: str, methods: Sequence[str], see: str) -> tuple[Any, str]:
+    """Return a user's object and what it is called.
+
+    Args:
+        spec: MODULE:ATTR or FILE.py:ATTR.
+        methods: What it must have.
+        see: Where they are explained.
+
+    Raises:
+        UserError: No such module or attribute, or it lacks a method.
+    """
     where, _, attribute = spec.rpartition(":")
     module = module_of(where, spec)
     if not hasattr(module, attribute):
         raise UserError(f"{where} has no {attribute!r}.", "Name a class, a function or an object: MODULE:ATTR")
     subject = getattr(module, attribute)
-    if (callable(subject) and not all(hasattr(subject, method) for method in METHODS)) or isinstance(subject, type):
+    if (callable(subject) and not all(hasattr(subject, method) for method in methods)) or isinstance(subject, type):
         subject = subject()
-    if lacking := [method for method in METHODS if not callable(getattr(subject, method, None))]:
-        raise UserError(f"{spec} has no method {lacking[0]}.", "It needs encode_images and encode_texts: see docs/models.md")
-    return OwnModel(subject, attribute, how)
+    if lacking := [method for method in methods if not callable(getattr(subject, method, None))]:
+        raise UserError(f"{spec} has no method {lacking[0]}.", f"It needs {' and '.join(methods)}: see {see}")
+    return subject, attribute
 
 
 def module_of(where: str, spec: str) -> ModuleType:

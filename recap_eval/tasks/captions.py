@@ -107,7 +107,7 @@ REFERENCES = (
 )
 CLAIMS = ("object", "colour", "size", "place", "relation", "count", "ground", "texture")
 TRUTH = (
-    *_shares(truth="true claims", recall="told of what is there", f1="F1 of attributes"),
+    *_shares(truth="true claims", recall="told of what is there"),
     Metric("hallucination", "invented things", higher_is_better=False),
     *_shares(all_true="all true", **{name: name for name in CLAIMS}),
 )  # fmt: skip

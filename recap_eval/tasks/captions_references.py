@@ -40,10 +40,24 @@ def scores(given: Given) -> Scores:
             "No caption has a reference with its key.",
             f"Captions' keys are such as {next(iter(captions))!r}, references' {next(iter(references))!r}.",
         )
-    ours, theirs = tokenized(
-        given.reference_tokens, {key: captions[key] for key in keys}, {key: references[key] for key in keys}
-    )
-    return _scores(keys, ours, theirs, len(captions))
+    found = {key: captions[key] for key in keys}
+    return score_texts(found, {key: references[key] for key in keys}, given.reference_tokens, len(captions))
+
+
+def score_texts(captions: Texts, references: Texts, how: str, n: int) -> Scores:
+    """Score captions against references.
+
+    Args:
+        captions: One caption by key.
+        references: Its references, by the same keys.
+        how: One of `TOKENS`.
+        n: How many captions there are, with those that have no reference.
+
+    Raises:
+        UserError: Unknown `how`, or Java is not there.
+    """
+    ours, theirs = tokenized(how, captions, references)
+    return _scores(list(captions), ours, theirs, n)
 
 
 def _originals(state: All) -> Texts:
@@ -52,6 +66,15 @@ def _originals(state: All) -> Texts:
         if original and original.strip():
             found.setdefault(key, [original])
     return found
+
+
+def check_tokens(how: str) -> None:
+    """Check that texts can be split into words in a way, before any is made.
+
+    Raises:
+        UserError: Unknown `how`, or Java is not there.
+    """
+    tokenized(how, {})
 
 
 def tokenized(how: str, *sets: Texts) -> tuple[Texts, ...]:
@@ -76,6 +99,8 @@ def _ptb(texts: Texts) -> Texts:
             "The PTB tokenizer needs Java, which is not there.",
             "Install a Java runtime, or take other words: --reference-tokens words",
         )
+    if not texts:
+        return {}
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     with contextlib.redirect_stdout(io.StringIO()):

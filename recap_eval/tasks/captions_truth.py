@@ -20,7 +20,6 @@ COLUMNS = ("key", "objects", "ground", "texture")
 WHOLE: dict[str, Callable[[Verdict], float | None]] = {
     "truth": lambda one: one.truth,
     "recall": lambda one: one.recall,
-    "f1": lambda one: one.f1,
     "hallucination": lambda one: one.hallucination,
     "all_true": lambda one: None if one.all_true is None else float(one.all_true),
 }
@@ -34,12 +33,17 @@ def read_truth(path: Path) -> dict[str, Scene]:
         DataError: It is not such a parquet.
     """
     try:
-        return {key: _scene(*row) for key, *row in zip(*read_columns(path, COLUMNS), strict=True)}
+        return {key: scene_of(*row) for key, *row in zip(*read_columns(path, COLUMNS), strict=True)}
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is no ground truth of scenes ({error}).", "Name scenes/SPLIT.parquet: --truth FILE") from error
 
 
-def _scene(objects: list[dict[str, str]], ground: str, texture: str) -> Scene:
+def scene_of(objects: list[dict[str, str]], ground: str, texture: str) -> Scene:
+    """Return the scene of a row of ground truth.
+
+    Raises:
+        KeyError, ValueError: It is none.
+    """
     things = tuple(
         Thing(COLOURS.index(one["colour"]), SHAPES.index(one["shape"]), SIZES.index(one["size"]), PLACES.index(one["place"]))
         for one in objects

@@ -16,6 +16,7 @@ METRICS = {
     "rating": Metric("rating", "rating (1-5)", None, True, 1.0, "rating"),
     "preference": Metric("preference", "first preferred"),
     "claims": Metric("claims", "claims true"),
+    "grade": Metric("grade", "grade"),
 }
 
 

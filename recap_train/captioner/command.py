@@ -19,7 +19,7 @@ from recap_train.mixing import Mix
 from recap_train.parallel import alone_environment, choose_device, is_main
 from recap_train.requests import engine_of, loading_of, need, precision_of, scenes_of
 from recap_train.run import Run
-from recap_train.stages import Changes, changed, changed_constants
+from recap_train.stages import changed_constants
 
 
 def train_captioner(args: argparse.Namespace) -> int:
@@ -72,7 +72,7 @@ def _whole(args: argparse.Namespace, recipe: CaptionerRecipe) -> tuple[Artifact,
                 f"--{name.replace('_', '-')}: {recipe.name} is trained whole, from nothing.",
                 "Leave it out, or name a stage: --stage",
             )
-    recipe = changed(replace(recipe, stages={}), Changes(None, args.batch_size, args.lr))
+    recipe = _changed(replace(recipe, stages={}), args)
     for sentence in changed_constants(recipe):
         print(f"{recipe.name}: {sentence}", file=sys.stderr)
     seen = args.samples_seen or recipe.train.get("samples_seen")
@@ -85,6 +85,14 @@ def _whole(args: argparse.Namespace, recipe: CaptionerRecipe) -> tuple[Artifact,
         {"original": key, "recaption": key}, precision, args.skip_bad, engine_of(args, ema), loading_of(args),
     )  # fmt: skip
     return whole.train(run, _measured(args, SceneEvals))
+
+
+def _changed(recipe: CaptionerRecipe, args: argparse.Namespace) -> CaptionerRecipe:
+    """Return the recipe with what the user changes in it; its sources say so."""
+    asked = {name: getattr(args, name) for name in ("batch_size", "lr")}
+    new = {name: value for name, value in asked.items() if value is not None and value != recipe.train[name]}
+    sources = {f"train.{name}": f"changed; the recipe has {recipe.train[name]:g}" for name in new}
+    return replace(recipe, train=recipe.train | new, sources=recipe.sources | sources)
 
 
 def caption_key(args: argparse.Namespace) -> str:

@@ -238,7 +238,7 @@ def test_scenes_command(tmp_path):
 
 
 def test_alt_noise_total_keeps_the_proportions():
-    from recap_eval.cli import parse_alt_noise
+    from recap_eval.commands.scenes import parse_alt_noise
     from recap_eval.data.scenes.write import ALT_NOISE
 
     rates = parse_alt_noise("0.8")
@@ -249,7 +249,7 @@ def test_alt_noise_total_keeps_the_proportions():
 
 def test_list(world):
     done = recap("recap-eval", "list", "tasks", "--data", world)
-    assert done.returncode == 0 and done.stdout.count("present") == 5
+    assert done.returncode == 0 and done.stdout.count("present") == 7
     assert "missing" in recap("recap-eval", "list", "tasks", "--data", "/nowhere").stdout
     names = json.loads(recap("recap-eval", "list", "models", "--json").stdout)
     assert "ViT-B-32/openai" in names

@@ -12,10 +12,10 @@ from recap_eval.endpoint.client import Limits
 from recap_eval.endpoint.failures import EndpointDown
 from recap_eval.judge.answers import Answers
 from recap_eval.judge.asking import Setup
-from recap_eval.judge.pictures import BytesImage
 from recap_eval.judge.questions import Item, Judge
 from recap_eval.judge.rating import Config, judge_items
 from recap_eval.judge.templates import find_template
+from recap_eval.models.pictures import BytesImage
 
 pytestmark = [pytest.mark.serial, pytest.mark.slow]
 

@@ -13,7 +13,7 @@ from records import RUN, put, scores
 from support import assert_two_line_error, foreign, recap
 
 from recap_eval.board import Column, board_files, comparable, load_board
-from recap_eval.commands.clip import _report_after
+from recap_eval.commands.clip import report_after
 from recap_eval.errors import DataError
 from recap_eval.leaderboard import build_table
 from recap_eval.published import load_published, published_files, read_source
@@ -49,15 +49,19 @@ def test_figures_are_the_papers():
     rows = {row.label: row for row in load_published("recap-datacomp-1b:captions", NOWHERE).rows}
     assert [rows[name].figure("captions-length", "words") for name in ("original", "recaption")] == [10.22, 49.43]
     assert rows["recaption"].figure("captions-vocabulary", "union_share") == 0.8286
+    captioners = (("mmmu", "acc"), ("mm-vet", "grade"))
+    assert printed("captioner", "LLaVA-1.5-LLaMA3-8B, v2", captioners) == ["45.2", "37.8"]
+    assert printed("captioner", "LLaVA-1.5-LLaMA3-8B, later text", captioners) == ["37.5", "36.5"]
+    assert printed("captioner", "LLaVA-1.5-13B", captioners) == ["36.4", "36.3"]
 
 
 def test_tables_are_whole_and_agree_where_they_repeat_a_run():
     tables = read_source(published_files(NOWHERE)["recap-datacomp-1b"])
     assert {name: len(table.rows) for name, table in tables.items()} == {
-        "clip_mix": 12, "clip_text_encoder": 9, "clip_mix_large_text": 4, "clip_long": 6, "captions": 2, "dit_mix": 8,
-        "dit_scale": 2,
+        "captioner": 5, "clip_mix": 12, "clip_text_encoder": 9, "clip_mix_large_text": 4, "clip_long": 6, "captions": 2,
+        "dit_mix": 8, "dit_scale": 2,
     }  # fmt: skip
-    places = ["Table 3", "Table 4", "Table 5", "Table 6", "Section 4", "Table 7", "Section 6"]
+    places = ["Table 1", "Table 3", "Table 4", "Table 5", "Table 6", "Section 4", "Table 7", "Section 6"]
     assert [table.place for table in tables.values()] == [f"v2 {place}" for place in places]
     assert [row.place("p_original") for row in tables["clip_mix"].rows] == [*(round(0.1 * i, 1) for i in range(11)), None]
     assert tables["clip_mix"].rows[-1].meta["mix"] == "concat"
@@ -274,9 +278,9 @@ def test_a_board_that_asks_for_nothing_there_is_told_the_nearest(tmp_path):
 def test_all_boards_are_rendered_and_those_without_a_row_are_told(tmp_path):
     done = recap("recap-eval", "report", "--leaderboards", tmp_path / "lb", "--out", tmp_path / "rep")
     assert done.returncode == 0 and "clip: passed over" in done.stderr
-    assert {path.stem for path in (tmp_path / "rep").glob("*.md")} == {*WEB, *DRAWN, "captions"}
+    assert {path.stem for path in (tmp_path / "rep").glob("*.md")} == {*WEB, *DRAWN, "captions", "captioner"}
     check = recap("recap-eval", "report", "--check", "--leaderboards", tmp_path / "lb", "--out", tmp_path / "rep")
-    assert check.returncode == 0 and check.stdout.startswith("up to date: captions, clip-long")
+    assert check.returncode == 0 and check.stdout.startswith("up to date: captioner, captions, clip-long")
     (tmp_path / "rep" / "clip.md").write_text("old")
     stale = recap("recap-eval", "report", "--check", "--leaderboards", tmp_path / "lb", "--out", tmp_path / "rep")
     assert_two_line_error(stale, 1, "holds no result for board 'clip'")
@@ -285,7 +289,7 @@ def test_all_boards_are_rendered_and_those_without_a_row_are_told(tmp_path):
 def test_after_a_measurement_every_board_of_its_tasks_is_rendered(measured, tmp_path, capsys):
     assert boards_of({"urban1k", "vg-attribution"}, NOWHERE) == {"clip-long": {"urban1k", "vg-attribution"}}
     args = Namespace(out=measured, reports=tmp_path, json=False)
-    _report_after(args, {"imagenet1k", "scenes-long", "sugarcrepe"})
+    report_after(args, {"imagenet1k", "scenes-long", "sugarcrepe"})
     assert {path.stem for path in tmp_path.glob("*.md")} == {"clip-mix", "clip-mix-large-text", "clip-text-encoder"}
     told = capsys.readouterr()
     assert told.out.count("Report: ") == 3

@@ -50,6 +50,16 @@ def _source(manifest: dict[str, Any], split: str) -> DataId:
     return DataId(_world_name(manifest), split, "", f"drawn scenes of {size} px, a laboratory and not web data")
 
 
+def read_split(root: Path, split: str) -> tuple[list[Sample], list[dict[str, Any]], DataId]:
+    """Read a split's images and rows of ground truth, in the same order, and which data they are.
+
+    Raises:
+        DataError: Files are missing, corrupt or do not match each other.
+    """
+    samples, rows, manifest = _load(root, split)
+    return samples, rows, _source(manifest, split)
+
+
 def labelled(root: Path, split: str = "test") -> LabelledImages:
     """Read a split for zero-shot classification into the 64 kinds (colour and shape of the main thing).
 

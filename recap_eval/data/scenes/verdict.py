@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 KINDS = ("object", "colour", "size", "place", "relation", "count", "ground", "texture")
-ATTRIBUTES = frozenset(KINDS) - {"relation", "count"}  # what `Verdict.there` counts
 # What a mistake costs. Nearly equal: fewer mistakes come first, and among equals a thing is known by its shape, then by
 # its colour, its place, its size.
 COSTS = {"object": 1.004, "colour": 1.003, "place": 1.002, "size": 1.001}
@@ -55,12 +54,6 @@ class Verdict:
     def recall(self) -> float | None:
         """Share of what is there that is told rightly; None if nothing is there."""
         return self.told / self.there if self.there else None
-
-    @property
-    def f1(self) -> float | None:
-        """Harmonic mean of the share of told attributes that hold and of `recall`; None if nothing is there."""
-        claimed = sum(kind in ATTRIBUTES for kind, _ in self.judged)
-        return 2 * self.told / (claimed + self.there) if self.there else None
 
     @property
     def hallucination(self) -> float | None:

@@ -55,6 +55,26 @@ class BytesImage(ImageItem):
         return self.payload
 
 
+@dataclass(frozen=True)
+class NoImage(ImageItem):
+    """What stands where a question shows no image.
+
+    Args:
+        key: Its key.
+    """
+
+    key: str
+
+    @property
+    def where(self) -> str:  # type: ignore[override]
+        """Its key, for messages."""
+        return self.key
+
+    def read_image(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+
 def picture_of(item: ImageItem) -> Picture:
     """Return an image ready to be sent; it is decoded once, so that nobody pays for one that is broken.
 
