@@ -32,7 +32,8 @@ SHIPPED := recap_eval/models/shipped/scenes-tiny
 captioner: $(READY)
 	$(BIN)/recap-eval scenes build/captioner/scenes --n 100000 --n-eval 2000 --seed 7 --recaption-error 0
 	$(BIN)/recap-train captioner --recipe scenes-tiny --name scenes-tiny --data build/captioner/scenes \
-	  --eval-every 20000 --eval-limit 500 --out build/captioner/scenes-tiny --leaderboards build/captioner/leaderboards
+	  --eval-every 20000 --eval-limit 500 --out build/captioner/scenes-tiny \
+	  --leaderboards build/captioner/leaderboards --reports build/captioner/reports
 	mkdir -p $(SHIPPED)
 	cp build/captioner/scenes-tiny/*.json build/captioner/scenes-tiny/*.jsonl build/captioner/scenes-tiny/*.jinja \
 	  build/captioner/scenes-tiny/*.safetensors $(SHIPPED)/

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from recap_eval.artifact import Artifact
+from recap_eval.console import note
 from recap_eval.errors import UserError, unknown_name
 from recap_eval.memory import keep_freed_memory
 from recap_eval.signals import Stopped
 from recap_train.captioner.recipe import WHOLE, CaptionerRecipe, load_captioner_recipe
+from recap_train.evals import Evals
 from recap_train.mixing import Mix
 from recap_train.parallel import alone_environment, choose_device, is_main
 from recap_train.requests import engine_of, loading_of, need, precision_of, scenes_of
@@ -64,7 +66,6 @@ def stage_of(recipe: CaptionerRecipe, asked: str | None) -> str:
 def _whole(args: argparse.Namespace, recipe: CaptionerRecipe) -> tuple[Artifact, bool]:
     """Train everything from nothing."""
     from recap_train.captioner import whole
-    from recap_train.captioner.evals import SceneEvals
 
     for name in ("init", "language_model", "vision_tower", "chat_template", "images"):
         if getattr(args, name) is not None:
@@ -84,7 +85,7 @@ def _whole(args: argparse.Namespace, recipe: CaptionerRecipe) -> tuple[Artifact,
         args.data, recipe, Mix(0.0), seen, args.seed, args.out, args.name or f"{recipe.name}-s{args.seed}",
         {"original": key, "recaption": key}, precision, args.skip_bad, engine_of(args, ema), loading_of(args),
     )  # fmt: skip
-    return whole.train(run, _measured(args, SceneEvals))
+    return whole.train(run, _measured(args))
 
 
 def _changed(recipe: CaptionerRecipe, args: argparse.Namespace) -> CaptionerRecipe:
@@ -110,14 +111,16 @@ def caption_key(args: argparse.Namespace) -> str:
     return str(key)
 
 
-def _measured(args: argparse.Namespace, kind: Any) -> Any:
+def _measured(args: argparse.Namespace) -> Any:
     """Return what makes the hooks that measure on the way, or None."""
-    scenes = args.eval_data or scenes_of(args.data)
+    from recap_train.captioner.evals import OnTheWay
+
     if args.eval_every is None:
         return None
-    if scenes is None:
-        raise UserError("What is measured on the way are captions of scenes.", "Name a folder of scenes: --eval-data DIR")
-    return kind(args.eval_every, scenes, args.eval_limit, args.keep_evals).hooks
+    data = args.eval_data or scenes_of(args.data)
+    if data is None:
+        raise UserError("It is not said on what to measure on the way.", "Name scenes or a data root: --eval-data DIR")
+    return OnTheWay(Evals(args.eval_every, args.eval_tasks, data, args.keep_evals), args.eval_limit).hooks
 
 
 def _tell(args: argparse.Namespace, artifact: Artifact, known: bool) -> None:
@@ -134,20 +137,18 @@ def _tell(args: argparse.Namespace, artifact: Artifact, known: bool) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    """Let the model describe scenes and hold that against the truth, by the command a person would type."""
-    from recap_train.captioner.evals import measure
+    """Measure the model by the command a person would type, so that a failure there cannot cost the training."""
+    from recap_train.captioner.evals import measuring
 
-    scenes: Path | None = args.eval_data or scenes_of(args.data)
-    if scenes is None:
-        print(f"No scenes to measure it on. Caption images with it: recap-caption run --model {args.out} …", file=sys.stderr)
+    data: Path | None = args.eval_data or scenes_of(args.data)
+    if data is None:
+        note(f"Nothing to measure it on is named (--eval-data DIR). Later: recap-eval captioner --model {args.out} …")
         return 0
-    words = [*measure(args.out, scenes), "--out", str(args.leaderboards)] + (["--json"] if args.json else [])
+    words = [*measuring(args.out, data, args.eval_tasks), "--out", str(args.leaderboards), "--reports", str(args.reports)]
+    words += ["--json"] if args.json else []
     code = subprocess.run([sys.executable, "-m", "recap_eval.cli", *words], check=False, env=alone_environment()).returncode
     if code:
-        print(
-            f"The model is whole in {args.out}; only its measurement failed. Again: recap-eval {' '.join(words)}",
-            file=sys.stderr,
-        )
+        note(f"The model is whole in {args.out}; only its measurement failed. Again: recap-eval {' '.join(words)}")
     return code
 
 

@@ -61,12 +61,16 @@ def _add_changes(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_eval(parser: argparse.ArgumentParser) -> None:
-    after = parser.add_argument_group("measuring it on scenes, afterwards and on the way")
+    after = parser.add_argument_group("measuring it, afterwards and on the way")
     after.add_argument("--no-eval", action="store_true", help="do not measure the finished model")
-    after.add_argument("--eval-data", type=as_path, metavar="DIR", help="folder of scenes (default: as trained on)")
-    after.add_argument("--eval-every", type=positive, metavar="N", help="measure the weights so far every N samples")
     after.add_argument(
-        "--eval-limit", type=positive, default=300, metavar="N", help="on the way: the first N scenes (default 300)"
+        "--eval-tasks", default="scenes-caption", metavar="T,…", help="see recap-eval captioner (default scenes-caption)"
+    )
+    after.add_argument("--eval-data", type=as_path, metavar="DIR", help="scenes or a data root (default: scenes trained on)")
+    after.add_argument("--leaderboards", type=as_path, default=Path("leaderboards"), metavar="DIR", help="where results go")
+    after.add_argument("--reports", type=as_path, default=Path("reports"), metavar="DIR", help="where the report goes")
+    after.add_argument("--eval-every", type=positive, metavar="N", help="whole: measure the weights so far every N samples")
+    after.add_argument(
+        "--eval-limit", type=positive, default=300, metavar="N", help="on the way: the first N questions (default 300)"
     )
     after.add_argument("--keep-evals", action="store_true", help="keep the weights that were measured, in OUT/evals")
-    after.add_argument("--leaderboards", type=as_path, default=Path("leaderboards"), metavar="DIR", help="where results go")

@@ -155,7 +155,7 @@ def _trainer(stage: Stage, rows: Rows, opened: Opened, identity: str, world: Wor
     from datasets import Dataset
     from transformers import PrinterCallback
 
-    from recap_train.captioner.trainer import Pace, StageTrainer
+    from recap_train.captioner.trainer import Pace, stage_trainer
 
     settings, tokenizer = stage.settings, opened.processor.tokenizer
     freeze(opened.model, settings["trains"])
@@ -163,7 +163,7 @@ def _trainer(stage: Stage, rows: Rows, opened: Opened, identity: str, world: Wor
     like = (rows.lengths(), rows.shown()) if settings["group"] else None
     order = order_of(len(rows), stage.steps * settings["batch_size"], settings["batch_size"], stage.seed, like)
     data = Dataset.from_dict({"row": order, "images": [[]] * len(order)})
-    trainer = StageTrainer(
+    trainer = stage_trainer()(
         opened.model, args=_arguments(stage, world), train_dataset=data, processing_class=opened.processor,
         data_collator=Collate(rows, opened.processor, settings["form"], settings["max_length"], marks),
         peft_config=_lora(settings) if stage.lora else None,

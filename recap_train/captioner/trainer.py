@@ -1,6 +1,6 @@
 """TRL's trainer with what a stage needs beside it: its own order, checkpoints that are whole, a stop that loses nothing.
 
-This file defines classes over TRL's, so it is imported only where a stage is trained.
+This file defines a class over transformers' callbacks, so it is imported only where a stage is trained.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import json
 import shutil
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback  # noqa: TID253
-from trl import SFTTrainer  # noqa: TID253
 
 from recap_eval.console import progress_bar
 from recap_eval.errors import UserError
@@ -21,55 +21,71 @@ from recap_eval.files import read_json, write_json, write_text
 from recap_eval.signals import Wishes
 from recap_train.parallel import World
 
+if TYPE_CHECKING:
+    import torch
+
 MARK = "recap.json"  # written last into a checkpoint's folder: what has none is not whole
 LOG = "log.jsonl"
 
 
-class StageTrainer(SFTTrainer):  # type: ignore[misc]
-    """Shows the rows in the order of its data set, and saves weights under the names that the model itself uses."""
+@cache
+def stage_trainer() -> Any:
+    """Return the class of the trainer: TRL's, which is imported only here."""
+    from peft import PeftModel
+    from torch.utils.data import SequentialSampler
+    from trl import SFTTrainer
 
-    optimizer: Any
-    rates: dict[str, float] | None = None  # learning rate by part of a weight's name, where parts differ
+    class StageTrainer(SFTTrainer):  # type: ignore[misc]
+        """Shows the rows in the order of its data set, and saves weights under the names that the model itself uses."""
 
-    def _get_train_sampler(self, dataset: Any = None) -> Any:
-        """Return the order of the data set, which is the run's."""
-        from torch.utils.data import SequentialSampler
+        optimizer: Any
+        rates: dict[str, float] | None = None  # learning rate by part of a weight's name, where parts differ
 
-        return SequentialSampler(self.train_dataset if dataset is None else dataset)
+        def _get_train_sampler(self, dataset: Any = None) -> Any:
+            """Return the order of the data set, which is the run's."""
+            return SequentialSampler(self.train_dataset if dataset is None else dataset)
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Save a checkpoint's weights under their present names.
+        def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+            """Save a checkpoint's weights under their present names.
 
-        transformers saves them under the names of the checkpoint that they came from, and goes on from a file by present names,
-        without a word about those it does not find: it would go on from the weights that the stage started from.
-        """
-        from peft import PeftModel
+            transformers saves them under the names of the checkpoint that they came from, and goes on from a file by present
+            names, without a word about those it does not find: it would go on from the weights that the stage started from.
+            """
+            if isinstance(self.model, PeftModel):  # saves adapters, whose names do not change
+                super()._save(output_dir, state_dict)
+            elif self.args.should_save:
+                model, place = self.accelerator.unwrap_model(self.model), output_dir or self.args.output_dir
+                model.save_pretrained(place, state_dict=state_dict, save_original_format=False)
 
-        if isinstance(self.model, PeftModel):  # saves adapters, whose names do not change
-            super()._save(output_dir, state_dict)
-            return
-        if self.args.should_save:
-            self.accelerator.unwrap_model(self.model).save_pretrained(
-                output_dir or self.args.output_dir, state_dict=state_dict, save_original_format=False
-            )
+        def create_optimizer(self, *given: Any) -> Any:
+            """Make the optimiser; the parts that `rates` names learn at their own rate."""
+            if self.rates is None or self.optimizer is not None:
+                return super().create_optimizer(*given)
+            self.optimizer = rated_optimizer(self.model, self.args, self.rates)
+            return self.optimizer
 
-    def create_optimizer(self, model: Any = None) -> Any:
-        """Make the optimiser; the parts that `rates` names learn at their own rate."""
-        import torch
+    return StageTrainer
 
-        if self.rates is None or self.optimizer is not None:
-            return super().create_optimizer() if model is None else super().create_optimizer(model)
-        args, default = self.args, self.args.learning_rate
-        groups: dict[float, list[Any]] = {}
-        for name, weight in (model or self.model).named_parameters():
-            if weight.requires_grad:
-                rate = next((rate for part, rate in self.rates.items() if part in name), default)
-                groups.setdefault(rate, []).append(weight)
-        self.optimizer = torch.optim.AdamW(
-            [{"params": weights, "lr": rate} for rate, weights in groups.items()], lr=default, eps=args.adam_epsilon,
-            betas=(args.adam_beta1, args.adam_beta2), weight_decay=args.weight_decay,
-        )  # fmt: skip
-        return self.optimizer
+
+def rated_optimizer(model: Any, args: Any, rates: dict[str, float]) -> torch.optim.Optimizer:
+    """Return AdamW in which parts of a model learn at their own rate.
+
+    Args:
+        model: What is trained.
+        args: The trainer's arguments.
+        rates: Learning rate by part of a weight's name; what has none learns at that of the arguments.
+    """
+    import torch
+
+    groups: dict[float, list[Any]] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            rate = next((rate for part, rate in rates.items() if part in name), args.learning_rate)
+            groups.setdefault(rate, []).append(weight)
+    return torch.optim.AdamW(
+        [{"params": weights, "lr": rate} for rate, weights in groups.items()], lr=args.learning_rate, eps=args.adam_epsilon,
+        betas=(args.adam_beta1, args.adam_beta2), weight_decay=args.weight_decay,
+    )  # fmt: skip
 
 
 @dataclass

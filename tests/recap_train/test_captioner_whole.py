@@ -177,14 +177,13 @@ def test_the_average_is_what_is_kept_where_there_is_one(world, tmp_path):
 
 def test_the_command_measures_on_the_way_and_afterwards(world, tmp_path):
     words = ("captioner", "--recipe", "scenes-tiny", "--data", world, "--samples-seen", 64, "--out", tmp_path / "out")
-    done = recap(
-        "recap-train", *words, "--eval-every", 32, "--eval-limit", 4, "--leaderboards", tmp_path / "lb", "--precision", "fp32"
-    )
+    places = ("--leaderboards", tmp_path / "lb", "--reports", tmp_path / "reports")
+    done = recap("recap-train", *words, *places, "--eval-every", 32, "--eval-limit", 4, "--precision", "fp32")
     assert done.returncode == 0, done.stderr
     log = [json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()]
     evals = [entry["eval"] for entry in log if "eval" in entry]
     assert len(evals) == 1 and 0 <= evals[0]["f1"] <= 1
-    assert list((tmp_path / "lb").rglob("*truth*.json"))
+    assert list((tmp_path / "lb").rglob("*scenes-caption*.json"))
 
 
 @pytest.mark.parametrize(
