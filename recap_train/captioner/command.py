@@ -15,7 +15,7 @@ from recap_eval.console import note
 from recap_eval.errors import UserError, unknown_name
 from recap_eval.memory import keep_freed_memory
 from recap_eval.signals import Stopped
-from recap_train.captioner.recipe import WHOLE, CaptionerRecipe, load_captioner_recipe
+from recap_train.captioner.recipe import WHOLE, CaptionerRecipe, load_captioner_recipe, stages_of
 from recap_train.evals import Evals
 from recap_train.mixing import Mix
 from recap_train.parallel import alone_environment, choose_device, is_main
@@ -53,7 +53,7 @@ def stage_of(recipe: CaptionerRecipe, asked: str | None) -> str:
     Raises:
         UserError: The recipe has no such stage, or several and none is named.
     """
-    stages = [*((WHOLE,) if recipe.train else ()), *recipe.stages]
+    stages = stages_of(recipe)
     if asked is None and (WHOLE in stages or len(stages) == 1):
         return str(stages[0])
     if asked is None:

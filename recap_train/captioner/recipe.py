@@ -37,6 +37,11 @@ def families() -> dict[str, Path]:
     return {name: path for path in sorted(FOLDER.glob("*.json")) for name in read_json(path)["recipes"]}
 
 
+def stages_of(recipe: CaptionerRecipe) -> list[str]:
+    """Return the stages of a recipe, in order."""
+    return [*((WHOLE,) if recipe.train else ()), *recipe.stages]
+
+
 def load_captioner_recipe(name: str) -> CaptionerRecipe:
     """Return a recipe by name, or the one recipe of a JSON file of the same form.
 

@@ -18,7 +18,11 @@ def facts_of(recipe: CaptionerRecipe, stage: str) -> dict[str, Any]:
         for place, value in flat(tree).items():
             name = ".".join(place)
             said[name] = {"value": value, "source": recipe.sources.get(f"{head}.{name}", "")}
-    return {"recipe": recipe.name, "stage": stage, "constants": said, "unknown": list(recipe.unknown)}
+    facts: dict[str, Any] = {"recipe": recipe.name, "stage": stage, "constants": said, "unknown": list(recipe.unknown)}
+    settings = recipe.stages.get(stage, {})
+    if "rows" in settings:
+        facts["steps"] = settings["rows"] * settings["epochs"] // settings["batch_size"]
+    return facts
 
 
 def told(recipe: CaptionerRecipe, stage: str, as_json: bool) -> str:
@@ -29,6 +33,8 @@ def told(recipe: CaptionerRecipe, stage: str, as_json: bool) -> str:
     width = max(len(name) for name in facts["constants"])
     lines = [f"{recipe.name}, stage {stage}: {recipe.summary}", ""]
     lines += [f"{name:<{width}}  {one['value']!s:<40}  {one['source']}" for name, one in facts["constants"].items()]
+    if "steps" in facts:
+        lines += ["", f"One epoch of the paper's rows: {facts['steps']:,} steps."]
     if facts["unknown"]:
         lines += ["", "What the paper leaves open, and what is taken:", *(f"- {one}" for one in facts["unknown"])]
     return "\n".join(lines)
