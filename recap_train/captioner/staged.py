@@ -158,7 +158,9 @@ def _trainer(stage: Stage, rows: Rows, opened: Opened, identity: str, world: Wor
     from recap_train.captioner.trainer import Pace, stage_trainer
 
     settings, tokenizer = stage.settings, opened.processor.tokenizer
-    freeze(opened.model, settings["trains"])
+    freeze(opened.model, ["projector"] if stage.lora else settings["trains"])  # LoRA leaves the language model as it is
+    if stage.precision == "bf16" and opened.dtype == "bfloat16":
+        halve(opened.model)
     marks = Marks(tuple({*tokenizer.all_special_tokens, *(str(one) for one in tokenizer.added_tokens_decoder.values())}))
     like = (rows.lengths(), rows.shown()) if settings["group"] else None
     order = order_of(len(rows), stage.steps * settings["batch_size"], settings["batch_size"], stage.seed, like)
@@ -186,6 +188,15 @@ def freeze(model: Any, trains: list[str]) -> None:
     model.requires_grad_(False)
     for part in [*trains, *(["head"] if "language_model" in trains else [])]:
         model.get_submodule(PARTS[part]).requires_grad_(True)
+
+
+def halve(model: Any) -> None:
+    """Hold what is not trained in bf16, in which it came: half the memory, and nothing is rounded."""
+    import torch
+
+    for weight in model.parameters():
+        if not weight.requires_grad:
+            weight.data = weight.data.to(torch.bfloat16)
 
 
 def _lora(settings: dict[str, Any]) -> Any:

@@ -95,6 +95,21 @@ def test_what_is_frozen_does_not_move(tmp_path, llava, data, name, rows, lora, p
     assert again[1] and again[0] == artifact
 
 
+@pytest.mark.parametrize(
+    ("name", "rows", "lora"), [("projector", "pairs", False), ("instruct", "mix", False), ("instruct", "mix", True)]
+)
+def test_weights_that_came_in_bf16_stay_so_and_learn_in_fp32(tmp_path, llava, data, name, rows, lora):
+    start = LlavaForConditionalGeneration.from_pretrained(llava).to(torch.bfloat16)
+    shutil.copytree(llava, tmp_path / "start")
+    start.save_pretrained(tmp_path / "start")
+    small = stage_of(tmp_path / "out", name, lora=lora, lr=1e-5)  # a step is far below bf16's resolution
+    run(replace(small, precision="bf16", samples_seen=96), tmp_path / "start", data, rows)
+    after = load_file(tmp_path / "out/model.safetensors")
+    assert {weight.dtype for weight in after.values()} == {torch.bfloat16}
+    before, after = weights_of(tmp_path / "start"), weights_of(tmp_path / "out")
+    assert "vision_tower" not in moved(before, after) and "projector" in moved(before, after)
+
+
 class Impatient(Wishes):
     """Asks to stop after so many looks."""
 
