@@ -66,6 +66,7 @@ def stage_of(recipe: CaptionerRecipe, asked: str | None) -> str:
 def _whole(args: argparse.Namespace, recipe: CaptionerRecipe) -> tuple[Artifact, bool]:
     """Train everything from nothing."""
     from recap_train.captioner import whole
+    from recap_train.captioner.requests import caption_key
 
     for name in ("init", "language_model", "vision_tower", "chat_template", "images"):
         if getattr(args, name) is not None:
@@ -94,21 +95,6 @@ def _changed(recipe: CaptionerRecipe, args: argparse.Namespace) -> CaptionerReci
     new = {name: value for name, value in asked.items() if value is not None and value != recipe.train[name]}
     sources = {f"train.{name}": f"changed; the recipe has {recipe.train[name]:g}" for name in new}
     return replace(recipe, train=recipe.train | new, sources=recipe.sources | sources)
-
-
-def caption_key(args: argparse.Namespace) -> str:
-    """Return which texts of shards are the captions.
-
-    Raises:
-        UserError: It is not said, and the data are no scenes, which say it themselves.
-    """
-    from recap_train.training_data import declared_roles
-
-    declared = declared_roles(args.data).get("recaption")
-    key = args.caption_key or declared
-    if key is None:
-        raise UserError("Which member holds the captions is not named.", "Name it: --caption-key txt|json:FIELD")
-    return str(key)
 
 
 def _measured(args: argparse.Namespace) -> Any:

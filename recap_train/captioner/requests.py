@@ -48,7 +48,6 @@ def rows_of(args: argparse.Namespace, prompt: str) -> Rows:
     Raises:
         UserError, DataError: It is none of these, or cannot be read.
     """
-    from recap_train.captioner.command import caption_key
     from recap_train.captioner.conversations import read_conversations
     from recap_train.captioner.described import read_described, read_edits
 
@@ -60,6 +59,21 @@ def rows_of(args: argparse.Namespace, prompt: str) -> Rows:
     if files := _parquet(place):
         return read_edits(files, prompt)
     return read_described(place, caption_key(args), prompt)
+
+
+def caption_key(args: argparse.Namespace) -> str:
+    """Return which texts of shards are the captions.
+
+    Raises:
+        UserError: It is not said, and the data are no scenes, which say it themselves.
+    """
+    from recap_train.training_data import declared_roles
+
+    declared = declared_roles(args.data).get("recaption")
+    key = args.caption_key or declared
+    if key is None:
+        raise UserError("Which member holds the captions is not named.", "Name it: --caption-key txt|json:FIELD")
+    return str(key)
 
 
 def _parquet(place: Path) -> list[Path]:

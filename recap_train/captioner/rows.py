@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -105,16 +106,17 @@ class Marks:
 
     tokens: tuple[str, ...]
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def _found(self) -> re.Pattern[str]:
         long = sorted((token for token in self.tokens if len(token) > 1), key=len, reverse=True)
-        object.__setattr__(self, "_found", re.compile("|".join(map(re.escape, long)) or r"(?!)"))
+        return re.compile("|".join(map(re.escape, long)) or r"(?!)")
 
     def within(self, text: str) -> bool:
         """Tell whether one of them stands in a text."""
-        return self._found.search(text) is not None  # type: ignore[attr-defined]
+        return self._found.search(text) is not None
 
     def broken(self, text: str) -> str:
         """Return a text in which a space is put into each, so that `<image>` in a talk about HTML is no image."""
         while self.within(text):
-            text = self._found.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)  # type: ignore[attr-defined]
+            text = self._found.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
         return text

@@ -90,7 +90,16 @@ class Stage:
 
 def identity_of(stage: Stage, rows: Rows, opened: Opened, revision: dict[str, str]) -> str:
     """Return the digest of everything the trained weights depend on."""
-    said = [stage.settings, stage.name, stage.steps, stage.seed, stage.lora, stage.precision, rows.fingerprint]
+    said = [
+        stage.recipe.model_cfg["prompt"],
+        stage.settings,
+        stage.name,
+        stage.steps,
+        stage.seed,
+        stage.lora,
+        stage.precision,
+        rows.fingerprint,
+    ]
     return digest_json([*said, revision, opened.processor.chat_template])
 
 
