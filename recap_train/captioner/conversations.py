@@ -49,13 +49,13 @@ class Conversations:
         return [bool(row.pictures) for row in self.rows]
 
 
-def read_conversations(path: Path, images: Path | None, skip_bad: bool = False) -> Conversations:
+def read_conversations(path: Path, images: Path | None, max_bad: float = 0.0) -> Conversations:
     """Read a JSON in LLaVA's layout; every image is looked for before anything is spent.
 
     Args:
         path: The JSON.
         images: What its image paths start from; the JSON's own folder where it is not named.
-        skip_bad: Leave out rows whose image is not there, instead of stopping.
+        max_bad: Share of rows that may be left out since their image is not there.
 
     Raises:
         DataError: It is no such JSON, or an image is not there.
@@ -72,7 +72,7 @@ def read_conversations(path: Path, images: Path | None, skip_bad: bool = False) 
         rows.append(row)
     there = [row for row, whole in zip(rows, _there(rows), strict=True) if whole]
     if lost := len(rows) - len(there):
-        _refuse(rows, lost, skip_bad)
+        _refuse(rows, lost, max_bad)
     if not there:
         raise UserError(f"{path} holds no conversation.", LAYOUT)
     facts = {"rows": len(there), "with_image": sum(bool(row.pictures) for row in there), "images_not_there": lost}
@@ -122,11 +122,11 @@ def _there(rows: Sequence[Row]) -> Iterator[bool]:
             yield all(known[one.where] for one in row.pictures)
 
 
-def _refuse(rows: Sequence[Row], lost: int, skip_bad: bool) -> None:
-    if skip_bad:
+def _refuse(rows: Sequence[Row], lost: int, max_bad: float) -> None:
+    if lost <= max_bad * len(rows):
         return
     first = next(one.where for row in rows for one in row.pictures if not Path(one.where).is_file())
     raise DataError(
         f"{lost:,} of {len(rows):,} rows show an image that is not there, the first {first}.",
-        "Name the folder that the paths start from: --images DIR; or leave such rows out: --skip-bad",
+        "Name the folder that the paths start from: --images DIR; or leave some out: --skip-bad --max-bad SHARE",
     )

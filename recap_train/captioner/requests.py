@@ -53,9 +53,10 @@ def rows_of(args: argparse.Namespace, prompt: str) -> Rows:
 
     place = Path(args.data)
     if place.suffix == ".json":
-        return read_conversations(place, args.images, args.skip_bad)
-    if args.images is not None:
-        raise UserError("--images is of JSON files, whose rows name images by path.", "Leave it out.")
+        return read_conversations(place, args.images, args.max_bad if args.skip_bad else 0.0)
+    for name in ("images", "skip_bad"):
+        if getattr(args, name):
+            raise UserError(f"--{name.replace('_', '-')} is of JSON files, whose rows name images by path.", "Leave it out.")
     if files := _parquet(place):
         return read_edits(files, prompt)
     return read_described(place, caption_key(args), prompt)
@@ -100,7 +101,9 @@ def start_of(args: argparse.Namespace, recipe: CaptionerRecipe) -> tuple[Opened,
         raise UserError("--init names a whole LLaVA, and a part of one is named beside it.", "Name one or the other.")
     if init is not None:
         folder, revision = _found(init)
-        return open_llava(str(folder), args.chat_template), {"init": revision}
+        opened = open_llava(str(folder), args.chat_template)
+        opened.origin["init"] = _short(init)
+        return opened, {"init": revision}
     lacking = [name.replace("_", "-") for name in parts if name not in named]
     if lacking:
         likely = recipe.model_cfg.get(lacking[0].replace("-", "_"))

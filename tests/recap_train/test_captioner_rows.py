@@ -87,7 +87,9 @@ def test_images_that_are_not_there(tmp_path):
     (tmp_path / "images/part/003.png").unlink()
     with pytest.raises(DataError, match=r"1 of 12 rows show an image that is not there, the first .*003\.png"):
         read_conversations(path, tmp_path / "images")
-    rows = read_conversations(path, tmp_path / "images", skip_bad=True)
+    rows = read_conversations(path, tmp_path / "images", max_bad=0.1)
+    with pytest.raises(DataError, match="1 of 12 rows"):
+        read_conversations(path, tmp_path / "images", max_bad=0.05)
     assert len(rows) == 11 and rows.facts["images_not_there"] == 1 and rows.fingerprint != whole
 
 
