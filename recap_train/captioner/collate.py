@@ -11,6 +11,7 @@ from recap_train.captioner.rows import IMAGE, Marks, Row, Rows
 
 PLAIN, CHAT = "plain", "chat"
 FORMS = (PLAIN, CHAT)
+FAILURE = "failure"  # of a batch: what is wrong, and what to do
 
 
 def opened(row: Row) -> list[Any]:
@@ -55,12 +56,24 @@ class Collate:
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """Return input_ids, attention_mask, pixel_values (where there are images) and labels.
 
+        In a worker, what went wrong comes in place of a batch, since torch would make a traceback of it.
+
         Args:
             examples: Each has the number of its row under "row".
 
         Raises:
             DataError: An image cannot be read, or a row does not suit the form.
         """
+        from torch.utils.data import get_worker_info
+
+        try:
+            return self._batch(examples)
+        except DataError as error:
+            if get_worker_info() is None:
+                raise
+            return {FAILURE: [error.what, error.hint]}
+
+    def _batch(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
         collate = DataCollatorForVisionLanguageModeling(

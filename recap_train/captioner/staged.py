@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -251,7 +252,7 @@ def _run(stage: Stage, trainer: Any, pace: Any) -> None:
 
     found = newest(stage.out / TRAINING, pace.identity)
     pace.spent = float(found[1]["seconds"]) if found else 0.0
-    with quietly():
+    with quietly(), contextlib.closing(pace):
         trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
     if pace.stopped:
         raise Stopped(f"stopped at step {trainer.state.global_step} of {stage.steps}", pace.stopped.interrupt)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback  # noqa: TID253
 
 from recap_eval.console import progress_bar
-from recap_eval.errors import UserError
+from recap_eval.errors import DataError, UserError
 from recap_eval.files import read_json, write_json, write_text
 from recap_eval.signals import Wishes
+from recap_train.captioner.collate import FAILURE
 from recap_train.parallel import World
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ def stage_trainer() -> Any:
             elif self.args.should_save:
                 model, place = self.accelerator.unwrap_model(self.model), output_dir or self.args.output_dir
                 model.save_pretrained(place, state_dict=state_dict, save_original_format=False)
+
+        def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+            """Tell what went wrong in a worker, which could hand it over only in place of a batch."""
+            for batch in batch_samples:
+                if FAILURE in batch:
+                    raise DataError(*batch[FAILURE])
+            return super()._get_num_items_in_batch(batch_samples, device)
 
         def create_optimizer(self, *given: Any) -> Any:
             """Make the optimiser; the parts that `rates` names learn at their own rate."""
@@ -124,9 +132,10 @@ class Pace(TrainerCallback):  # type: ignore[misc]
         hidden = {} if self.world.main else {"disable": True}
         self.bar = progress_bar(state.max_steps, "train", "step", initial=state.global_step, **hidden)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Leave the bar as it stands."""
-        self.bar.close()
+    def close(self) -> None:
+        """Take the bar away, whatever ended the training."""
+        if self.bar is not None:
+            self.bar.close()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **given: Any) -> None:
         """Show the loss."""

@@ -292,6 +292,16 @@ def test_wrong_requests(tmp_path, data, llava, words, code, told):
     assert_two_line_error(done, code, told)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_is_told_in_two_lines(tmp_path, data, llava, workers):
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data/images/part/005.png").write_bytes(b"no image")
+    words = ("--recipe", "scenes-tiny", "--stage", "instruct", "--data", tmp_path / "data/mix.json", "--init", llava)
+    more = ("--images", tmp_path / "data/images", "--batch-size", 4, "--precision", "fp32", "--workers", workers)
+    done = recap("recap-train", "captioner", *words, *more, "--out", tmp_path / "out")
+    assert_two_line_error(done, 1, "row 5 (5)", "005.png is no readable image")
+
+
 def test_the_command_trains_and_tells(tmp_path, data, llava):
     words = (
         "captioner",
