@@ -43,12 +43,13 @@ class Opened:
     template: str
 
 
-def open_llava(name: str, template: str | None) -> Opened:
+def open_llava(name: str, template: str | None, pads: bool = True) -> Opened:
     """Open a LLaVA.
 
     Args:
         name: A folder, or ORG/NAME on the hub.
         template: A chat template's name or file; None for the model's own.
+        pads: Whether images are padded to squares, whatever the folder says.
 
     Raises:
         DataError: It cannot be had, or weights are missing: none are ever made up.
@@ -73,7 +74,8 @@ def open_llava(name: str, template: str | None) -> Opened:
         raise DataError(f"{name} lacks {len(lacking)} weights, the first {lacking[0]}.", "Get it again, or convert it again.")
     called, text = read_template(template) if template else ("its own", processor.chat_template)
     _speak(processor, text)
-    return Opened(model, _padding(processor), str(config.dtype or torch.float32).removeprefix("torch."), {"init": name}, called)
+    processor = _padding(processor) if pads else processor
+    return Opened(model, processor, str(config.dtype or torch.float32).removeprefix("torch."), {"init": name}, called)
 
 
 def put_together(language_model: str, vision_tower: str, recipe: Any, template: str | None, seed: int) -> Opened:

@@ -101,7 +101,7 @@ def start_of(args: argparse.Namespace, recipe: CaptionerRecipe) -> tuple[Opened,
         raise UserError("--init names a whole LLaVA, and a part of one is named beside it.", "Name one or the other.")
     if init is not None:
         folder, revision = _found(init)
-        opened = open_llava(str(folder), args.chat_template)
+        opened = open_llava(str(folder), args.chat_template, recipe.model_cfg["pads"])
         opened.origin["init"] = _short(init)
         return opened, {"init": revision}
     lacking = [name.replace("_", "-") for name in parts if name not in named]
