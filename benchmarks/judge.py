@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.clip_eval import photo
+from recap_eval.data.pictures import picture_of
 from recap_eval.endpoint.address import Address
 from recap_eval.endpoint.client import Limits
 from recap_eval.judge.asking import Setup
 from recap_eval.judge.questions import Item, Judge, questions_of
 from recap_eval.judge.rating import Config, judge_items
 from recap_eval.judge.templates import find_template
-from recap_eval.models.pictures import picture_of
 
 SERVER = """
 import asyncio

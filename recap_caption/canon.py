@@ -13,8 +13,9 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from recap_eval.data.images import naming, open_image
 from recap_eval.errors import DataError
-from recap_eval.models.pixels import decode_image, naming, open_image
+from recap_eval.models.pixels import decode_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,7 +10,7 @@ from recap_eval import __version__
 from recap_eval.console import main_guard
 
 COMMANDS = (  # modules of recap_caption.commands, in the order of --help
-    "run", "status", "retry", "verify", "convert", "import_", "export",
+    "run", "status", "retry", "verify", "estimate", "prompts", "convert", "import_", "export",
 )  # fmt: skip
 
 

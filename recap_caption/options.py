@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recap_caption.engine_options import add_engine
 from recap_caption.prompt_options import add_prompt, prompts_of
-from recap_eval.console import as_path, positive
+from recap_eval.cluster.options import add_cluster
+from recap_eval.console import as_path, positive, positive_number
 from recap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,23 +22,29 @@ NAMED = ("key", "image", "url", "sha256")  # columns of a parquet file that --co
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add all options of a run."""
-    need = parser.add_argument_group("what is captioned, and where captions go")
-    need.add_argument(
-        "--input", nargs="+", required=True, metavar="IN",
-        help="folder of shards (*.tar), of parquet or of images; files; patterns in quotes",
-    )  # fmt: skip
+    need = add_input(parser)
     need.add_argument("--output", type=as_path, required=True, metavar="DIR", help="the run's folder")
     need.add_argument("--limit", type=positive, metavar="N", help="caption the first N samples only, for a try")
-    need.add_argument(
-        "--part", type=positive, default=5000, metavar="N", help="of folders and parquet: samples of an output (default 5000)"
-    )
-    need.add_argument("--seed", type=int, default=0, metavar="N", help="of prompts that draw tokens (default 0)")
     need.add_argument("--hash-input", action="store_true", help="know the input by its digests, not by sizes and times")
     add_texts(parser)
     add_prompt(parser)
     add_engine(parser)
     add_workers(parser)
     add_eval(parser)
+
+
+def add_input(parser: argparse.ArgumentParser) -> Any:
+    """Add what is captioned; returns the group."""
+    need = parser.add_argument_group("what is captioned, and where captions go")
+    need.add_argument(
+        "--input", nargs="+", required=True, metavar="IN",
+        help="folder of shards (*.tar), of parquet or of images; files; patterns in quotes",
+    )  # fmt: skip
+    need.add_argument(
+        "--part", type=positive, default=5000, metavar="N", help="of folders and parquet: samples of an output (default 5000)"
+    )
+    need.add_argument("--seed", type=int, default=0, metavar="N", help="of prompts that draw tokens (default 0)")
+    return need
 
 
 def add_texts(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +62,14 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add how many processes work."""
     group = parser.add_argument_group("processes (more may join at any time, on any machine that sees the folder)")
     group.add_argument("--workers", type=positive, default=1, metavar="N", help="start N processes; with GPUs, one GPU each")
+    cluster = add_cluster(parser, "start the workers")
+    cluster.add_argument(
+        "--ray-cpus", type=positive_number, default=1, metavar="N", help="processors that a worker takes (default 1)"
+    )
+    cluster.add_argument(
+        "--ray-gpus", type=positive_number, metavar="N",
+        help="GPUs that a worker takes (default: one for engine transformers where the cluster has any)",
+    )  # fmt: skip
 
 
 def add_eval(parser: argparse.ArgumentParser) -> None:

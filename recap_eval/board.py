@@ -15,6 +15,7 @@ from recap_eval.results import Result, disagreement, scale_of, unit_of
 from recap_eval.tasks.base import PERCENT, SHARE
 
 NAME = "data name"  # the field of a sentence on what was left out
+VARIANT = "@"  # what stands between a task's name and who measures by it, where that is not the usual one
 SHIPPED = Path(__file__).parent / "boards"
 
 
@@ -75,6 +76,7 @@ class Board:
         published: Published tables beside the measured rows, each "file:table"; see published.py.
         measure: The command that fills it, where it is not made of its tasks.
         means: Means over columns that reports derive from published rows.
+        by_data: Whether each data set has a section of its own, with models side by side and questions below each other.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Board:
     published: tuple[str, ...] = ()
     measure: str = ""
     means: tuple[Mean, ...] = ()
+    by_data: bool = False
 
 
 def board_files(leaderboards: Path) -> dict[str, Path]:
@@ -134,6 +137,18 @@ def asked(board: Board, number: int, results: list[Result]) -> list[Result]:
     others = {other.data_name for other in rest if (other.task, other.metric) == (column.task, column.metric)}
     fitting = [found for found in results if found.task == column.task and column.metric in found.record["metrics"]]
     return [found for found in fitting if found.record["data"]["name"] not in others - {"", column.data_name}]
+
+
+def with_variants(board: Board, results: list[Result]) -> Board:
+    """Return a board with a column more for each variant TASK@WHO of its tasks that was measured, beside that of TASK."""
+    measured = {(found.task, metric) for found in results for metric in found.record["metrics"]}
+    columns: list[Column] = []
+    for column in board.columns:
+        prefix = f"{column.task}{VARIANT}"
+        tasks = sorted(task for task, metric in measured if task.startswith(prefix) and metric == column.metric)
+        others = [replace(column, task=task, label=f"{column.label} by {task.removeprefix(prefix)}") for task in tasks]
+        columns += [column, *others]
+    return replace(board, columns=tuple(columns))
 
 
 def as_measured(column: Column, results: list[Result]) -> Column:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recap_eval.captions.diversity import BLOCK
+from recap_eval.captions.pictured import Views
 from recap_eval.captions.sample import SIZE
 from recap_eval.captions.scan import Question
 from recap_eval.captions.survey import Survey
@@ -16,11 +17,14 @@ from recap_eval.console import note
 from recap_eval.data.items import DataId
 from recap_eval.errors import DataError
 from recap_eval.files import digest_file, digest_json
+from recap_eval.metrics.two_way import LOGIT_SCALE
 from recap_eval.models.base import ModelId
 from recap_eval.provenance import run_record
-from recap_eval.results import Result, identity, new_record, result_path, scale_of, write_result
+from recap_eval.results import Result, identity, new_record, result_path, scale_of, slug, write_result
 from recap_eval.runner import Options, Outcome, known_result, measure_each
-from recap_eval.tasks.captions import FAMILIES, Family, Given
+from recap_eval.tasks.captions import FAMILIES, SCORERS, TWO_WAY, Family, Given
+from recap_eval.tasks.captions_seen import Pictures, Sight
+from recap_eval.tasks.judged import METRICS
 
 PRECISE = 4  # significant digits of a figure in a line
 
@@ -33,11 +37,15 @@ class Extras:
         references: Reference captions by key, or None for those of the other column.
         reference_tokens: How they are split into words.
         truth: Parquet of a scenes split, or None.
+        pictures: The images and who looks at them, or None.
+        about: What the captions are of, where that must be told with every figure.
     """
 
     references: dict[str, list[str]] | None = field(default=None, repr=False)
     reference_tokens: str = "ptb"
     truth: Path | None = None
+    pictures: Pictures | None = None
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ def measure_captions(found: Set, families: Sequence[Family], extras: Extras, opt
     Returns:
         By column results found or made, and what failed; a `DataError` in one family leaves the others running.
     """
-    asked = [one for family in families for one in _by_tokenizer(family, found.question)]
+    asked = [one for family in families for one in _ways(family, found.question, extras.pictures)]
     outcomes: dict[str, Outcome] = {}
     for column in found.question.columns:
         bench = Bench(found, column, extras, options)
@@ -93,10 +101,26 @@ def measure_captions(found: Set, families: Sequence[Family], extras: Extras, opt
     return outcomes
 
 
-def _by_tokenizer(family: Family, question: Question) -> list[Family]:
-    if family.name != FAMILIES["tokens"].name:
+def _ways(family: Family, question: Question, pictures: Pictures | None) -> list[Family]:
+    """Return a family once for each tokenizer, model or judge that it is asked of, each under a name of its own."""
+    if family.name == FAMILIES["tokens"].name:
+        return [replace(family, tokenizer=one.name) for one in question.tokenizers]
+    if not family.looks:
         return [family]
-    return [replace(family, tokenizer=one.name) for one in question.tokenizers]
+    assert pictures is not None
+    if family.looks == "judge":
+        assert pictures.jury is not None
+        metrics = (METRICS[pictures.jury.judge.template.parser],)
+        return [replace(family, metrics=metrics, name=f"{family.name}@{slug(pictures.jury.judge.model)}")]
+    key = next(key for key, one in FAMILIES.items() if one.name == family.name)
+    both = [family, TWO_WAY[key]] if len(question.columns) > 1 else [family]
+    return [_by(one, word, pictures.sights[word], SCORERS[key]) for word in pictures.scorers[key] for one in both]
+
+
+def _by(family: Family, word: str, sight: Sight, usual: str) -> Family:
+    """Return a family as one model measures it: the paper's has the plain name, so that another never shares its column."""
+    named = family.name if word == usual else f"{family.name}@{slug(sight.embedder.model.id.name)}"
+    return replace(family, name=named, scorer=word)
 
 
 class Bench:
@@ -115,7 +139,7 @@ class Bench:
         other = found.other(column)
         self._given = Given(
             found.surveys[column], None if other is None else found.surveys[other], extras.references, extras.reference_tokens,
-            extras.truth,
+            extras.truth, column,
         )  # fmt: skip
 
     def applies(self, family: Family) -> bool:
@@ -130,16 +154,35 @@ class Bench:
         """
         if not self._given.survey.content.captions:
             raise DataError(f"{self._set.name} has no caption in {self._column!r}.", "Name another column: --column, --against")
-        model, source, settings = self._set.model(self._column), self._set.source, self._settings(family)
+        model, given = self._set.model(self._column), self.given_to(family)
+        source, settings = self._source(given.views), self._settings(family)
         path = result_path(self._options.out, family, model, identity(family, model, source, settings))
         if (known := known_result(path, self._options)) is not None:
             return known, False
         start = time.perf_counter()
-        scores = family.measure(self._given)
+        scores = family.measure(given)
         seconds = time.perf_counter() - start
-        record = new_record(family, model, source, settings, scores, {})
-        record["run"] = run_record(seconds) | {"counting_seconds": round(self._set.seconds, 2)}
+        record = new_record(family, model, source, settings, scores, scores.bad)
+        record["run"] = run_record(seconds) | {"counting_seconds": round(self._set.seconds, 2)} | scores.facts
         return write_result(path, record, scores), True
+
+    def given_to(self, family: Family) -> Given:
+        """Return what a family is made of: those that look at images get theirs."""
+        pictures = self._extras.pictures
+        if pictures is None or not family.looks:
+            return self._given
+        if family.looks == "judge":
+            return replace(self._given, views=pictures.rated, jury=pictures.jury)
+        sight = pictures.sights[family.scorer]
+        return replace(self._given, views=sight.views, sight=sight)
+
+    def _source(self, views: Views | None) -> DataId:
+        """Return which rows a family is measured on: all, or the sample with its images."""
+        whole, about = self._set.source, f" ({self._extras.about})" if self._extras.about else ""
+        if views is None:
+            return replace(whole, reference=whole.reference + about)
+        told = f"{len(views):,} images of {views.tally.rows:,} rows, joined by {views.on}{about}"
+        return DataId(whole.name, "", views.fingerprint, told)
 
     def _settings(self, family: Family) -> dict[str, Any]:
         question = self._set.question
@@ -147,7 +190,8 @@ class Bench:
         if family.paired and len(question.columns) > 1:
             digests = sorted(self._set.surveys[column].content.digest for column in question.columns)
             settings["pair"] = f"{'+'.join(sorted(map(label, question.columns)))}:{digest_json(digests)[:16]}"
-        return settings | (OWN[family.name](family, self) if family.name in OWN else {})
+        own = LOOKING[family.looks] if family.looks else OWN.get(family.name)
+        return settings | (own(family, self) if own else {})
 
     @property
     def question(self) -> Question:
@@ -179,6 +223,23 @@ def _sample_settings(family: Family, bench: Bench) -> dict[str, Any]:
     return {"sample": SIZE, "block": BLOCK}
 
 
+def _model_settings(family: Family, bench: Bench) -> dict[str, Any]:
+    given = bench.given_to(family)
+    assert given.sight is not None
+    id = given.sight.embedder.model.id
+    told = {"scorer": id.name, "scorer.revision": id.revision} | {f"scorer.{key}": value for key, value in id.protocol.items()}
+    return told | {"sample": len(given.sight.views)} | ({"logit_scale": LOGIT_SCALE} if family.paired else {})
+
+
+def _judge_settings(family: Family, bench: Bench) -> dict[str, Any]:
+    given = bench.given_to(family)
+    assert given.jury is not None
+    assert given.views is not None
+    told = {f"judge.{key}": value for key, value in given.jury.judge.settings().items()}
+    return told | {"repeats": given.jury.repeats, "sample": len(given.views)}
+
+
+LOOKING = {"model": _model_settings, "judge": _judge_settings}
 OWN: dict[str, Callable[[Family, Bench], dict[str, Any]]] = {
     FAMILIES["tokens"].name: _token_settings,
     FAMILIES["references"].name: _reference_settings,
@@ -194,11 +255,21 @@ def line(family: Family, result: Result, fresh: bool) -> str:
     told = [
         _figure(metric.label, record["metrics"][metric.name]) for metric in family.metrics if metric.name in record["metrics"]
     ]
+    told += _by_truth(record["extra"])
     name = f"{family.name} ({family.tokenizer})" if family.tokenizer else family.name
     note = "" if fresh else "; measured before, not measured again"
     part = ", PARTIAL" if result.partial else ""
     warnings = "".join(f"\n    warning: {sentence}" for sentence in record.get("warnings", []))
     return f"  {name}: {', '.join(told)} (n={_n(record):,}{part}{note}){warnings}"
+
+
+def _by_truth(extra: dict[str, float]) -> list[str]:
+    """Say how a measure ranks captions by the scenes' truth, where it was held against that."""
+    if "truth_spearman" not in extra:
+        return []
+    ends = [extra[f"truth_spearman_{end}"] for end in ("low", "high") if f"truth_spearman_{end}" in extra]
+    told = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
+    return [f"rank correlation with the truth {extra['truth_spearman']:.2f}{told}"]
 
 
 def _n(record: dict[str, Any]) -> int:

@@ -62,24 +62,6 @@ GENERATE_EXAMPLES = """examples:
 After Ctrl-C, a crash or a failure the same command goes on. An image depends on the seed, its prompt's id and the
 settings, not on order or number of parts. See docs/generation.md."""
 
-T2I_EXAMPLES = """examples:
-  recap-eval t2i --model runs/dit --suite paper --images images/dit --dry-run        every constant with its source
-  recap-eval t2i --model runs/dit --suite paper --images images/dit                  the paper's row; or --shard 1/4, torchrun
-  recap-eval t2i --model runs/dit --suite scenes --scorer runs/p0.5 --images images/dit --data data
-  recap-eval t2i --images images/dit-recap --reference scenes --metrics fid,kid,clip:runs/p0.5 --data data
-  recap-eval t2i --images samples --list samples.csv --metrics clip,recap-clip             CSV with file, prompt and id
-  recap-eval t2i --images images/dit-recap --metrics scenes-truth                          do they show what was asked for?
-  recap-eval t2i --images images/a --reference coco2014/val --frame crop:256 --save-stats val256.npz
-  recap-eval t2i --model ORG/PIPELINE --prompts coco-30k --images images/a --reference coco-val2014 --metrics fid,clip
-  recap-eval t2i --images images/a --metrics judge --max-cost 5                            rated by a vision LLM
-  recap-eval compare dit-p0/scenes-recap dit-p0.5/scenes-recap                             paired on the same prompts
-
-A suite's parts: each makes its share and ends; the one that ends last, or the same command without --shard, scores.
-
-Metrics: fid, kid, fd-dinov2, cmmd, prdc to a reference; clip, recap-clip, judge to the prompts; scenes-truth, the share of a
-scene prompt's claims that hold; any model or extractor by clip:MODEL, fd:EXTRACTOR, kid:EXTRACTOR, prdc:EXTRACTOR (inception,
-dinov2, clip:MODEL). See docs/protocols.md."""
-
 STUDY_EXAMPLES = """examples:
   recap-eval study studies/clip-mix.yaml --dry-run         every command, what is done, how long the rest takes
   recap-eval study studies/clip-mix.yaml --root build/demo --set samples=60000 --set seed=0
@@ -230,7 +212,7 @@ def _add_generate(commands: Any) -> None:
 
 
 def _add_t2i(commands: Any) -> None:
-    from recap_eval.commands.options import add_t2i
+    from recap_eval.commands.options import T2I_EXAMPLES, add_t2i
 
     t2i = add_command(commands, "t2i", "measure generated images: distances to real ones, scores against prompts", T2I_EXAMPLES)
     add_t2i(t2i)
@@ -251,11 +233,11 @@ def _add_judge(commands: Any) -> None:
 
 def _add_captions(commands: Any) -> None:
     from recap_eval.captions.options import CAPTIONS_EXAMPLES, add_captions
+    from recap_eval.commands.options import add_looking
 
-    captions = add_command(
-        commands, "captions", "measure captions by their text: length, words, flags, truth", CAPTIONS_EXAMPLES
-    )
+    captions = add_command(commands, "captions", "measure captions by their text, and against their images", CAPTIONS_EXAMPLES)
     add_captions(captions)
+    add_looking(captions)
     captions.set_defaults(run=run_captions)
 
 

@@ -17,9 +17,12 @@ class UserError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, hint: str) -> None:
-        super().__init__(what)
+        super().__init__(what, hint)  # both, so that it arrives whole from another process
         self.what = what
         self.hint = hint
+
+    def __str__(self) -> str:
+        return self.what
 
 
 class DataError(UserError):

@@ -7,12 +7,12 @@ completeness) stand in it, and those that do not are left out with the field tha
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from recap_eval.artifact import RUN_FACTS
-from recap_eval.board import Board, as_measured, asked, comparable, load_board
+from recap_eval.board import Board, as_measured, asked, comparable, load_board, with_variants
 from recap_eval.published import PublishedTable, load_published
 from recap_eval.results import Result, estimate_of, n_items, read_results
 from recap_eval.stats import ALPHA, BestPlace, Estimate, best_place, holm, mean_over_seeds, paired_items
@@ -85,29 +85,47 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Rows without an axis, measured on the same data.
+
+    Args:
+        rows: The rows.
+        title: Which data they are of, on a board that has a section for each; "" on others.
+    """
+
+    rows: tuple[Row, ...]
+    title: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
     """A board, filled.
 
     Args:
         board: Its definition.
         sweeps: Comparable rows along the axis.
-        others: Models without a place on the axis.
+        groups: Models without a place on the axis: one group, or one for each data set.
         left_out: Sentence by result that cannot stand in the table.
-        sources: The data behind each column: record of `data` by column number.
+        sources: The data behind the columns: column number and record of `data`.
         published: Published figures for the same columns, in no rank, difference or interval.
     """
 
     board: Board
     sweeps: tuple[Sweep, ...]
-    others: tuple[Row, ...]
+    groups: tuple[Group, ...]
     left_out: tuple[str, ...]
-    sources: dict[int, dict[str, Any]] = field(default_factory=dict)
+    sources: tuple[tuple[int, dict[str, Any]], ...] = ()
     published: tuple[PublishedTable, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Sweep | Group, ...]:
+        """Everything that was measured, section by section."""
+        return (*self.sweeps, *self.groups)
 
     @property
     def measured(self) -> bool:
         """True if any result stands in the table."""
-        return bool(self.sweeps or self.others)
+        return bool(self.parts)
 
 
 def build_table(name: str, leaderboards: Path) -> Table:
@@ -116,20 +134,43 @@ def build_table(name: str, leaderboards: Path) -> Table:
     Raises:
         UserError, DataError: See `load_board`, `load_published` and `read_results`.
     """
-    board = load_board(name, leaderboards)
     results = read_results(leaderboards)
+    board = with_variants(load_board(name, leaderboards), results)
+    parts = _by_data(board, results)
+    filled = [_fill(board, some) for some in parts.values()]
+    found = [[one for part, _ in filled for one in part[number]] for number in range(len(board.columns))]
+    board = replace(board, columns=tuple(map(as_measured, board.columns, found)))
+    apart = [one.maker for column in found for one in column if _sweep_key(one.meta, board.axis) is None]
+    labels = _labels(list(dict.fromkeys(apart)))
+    rows = [_rows(board, part, labels) for part, _ in filled]
+    groups = [Group(others, title) for (_, others), title in zip(rows, parts, strict=True) if others]
+    left_out = dict.fromkeys(sentence for _, odd in filled for sentence in odd)
+    sources = [(number, one[0].record["data"]) for part, _ in filled for number, one in part.items() if one]
+    published = tuple(load_published(reference, leaderboards) for reference in board.published)
+    sweeps = tuple(sweep for part, _ in rows for sweep in part)
+    return Table(board, sweeps, tuple(groups), tuple(left_out), tuple(sources), published)
+
+
+def _by_data(board: Board, results: list[Result]) -> dict[str, list[Result]]:
+    """Return what is to be compared together: all results, or by a title those of each data set that a column asks for."""
+    if not board.by_data:
+        return {"": results}
+    order = {column.task: number for number, column in reversed(list(enumerate(board.columns)))}
+    named: dict[str, list[Result]] = defaultdict(list)
+    for found in sorted((one for one in results if one.task in order), key=lambda one: order[one.task]):
+        named[found.record["data"]["name"]].append(found)
+    return {f"{name}: {some[0].record['data']['reference']}": some for name, some in sorted(named.items())}
+
+
+def _fill(board: Board, results: list[Result]) -> tuple[dict[int, list[Result]], list[str]]:
+    """Return the results that stand in each column, and a sentence on each that does not."""
     by_column: dict[int, list[Result]] = {}
     left_out: list[str] = []
     for number, column in enumerate(board.columns):
         alike, odd = comparable(asked(board, number, results), column)
         by_column[number], repeated = _one_a_seed(alike, board.axis)
-        left_out += [sentence for sentence in odd + repeated if sentence not in left_out]
-    columns = tuple(as_measured(column, by_column[number]) for number, column in enumerate(board.columns))
-    board = replace(board, columns=columns)
-    sources = {number: found[0].record["data"] for number, found in by_column.items() if found}
-    sweeps, others = _rows(board, by_column)
-    published = tuple(load_published(reference, leaderboards) for reference in board.published)
-    return Table(board, sweeps, others, tuple(left_out), sources, published)
+        left_out += odd + repeated
+    return by_column, left_out
 
 
 def _one_a_seed(results: list[Result], axis: str) -> tuple[list[Result], list[str]]:
@@ -151,7 +192,10 @@ def _sweep_key(meta: dict[str, Any], axis: str) -> tuple[str, ...] | None:
     return tuple(str(meta.get(fact)) for fact in RUN_FACTS)
 
 
-def _rows(board: Board, by_column: dict[int, list[Result]]) -> tuple[tuple[Sweep, ...], tuple[Row, ...]]:
+Labels = dict[tuple[str, str], str]  # of models, by name and revision
+
+
+def _rows(board: Board, by_column: dict[int, list[Result]], labels: Labels) -> tuple[tuple[Sweep, ...], tuple[Row, ...]]:
     groups: dict[tuple[str, ...], dict[float, dict[int, list[Result]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
@@ -164,11 +208,10 @@ def _rows(board: Board, by_column: dict[int, list[Result]]) -> tuple[tuple[Sweep
             else:
                 groups[key][float(found.meta[board.axis])][number].append(found)
     sweeps = tuple(_sweep(board, key, groups[key]) for key in sorted(groups))
-    labels = _labels(list(single))
     return sweeps, tuple(_row(board, labels[who], None, cells) for who, cells in sorted(single.items()))
 
 
-def _labels(makers: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
+def _labels(makers: list[tuple[str, str]]) -> Labels:
     """Return what models are called: by name, with the revision where the name alone is not clear."""
     names = [name for name, _ in makers]
     return {(name, told): name if names.count(name) == 1 else f"{name} ({_short(told)})" for name, told in makers}

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recap_eval.data.images import naming, open_image
 from recap_eval.errors import UserError
 from recap_eval.hashrand import Draws
-from recap_eval.models.pixels import as_rgb, naming, open_image
+from recap_eval.models.pixels import as_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image

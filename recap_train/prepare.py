@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recap_eval.console import progress_bar
+from recap_eval.data.images import naming, open_image
 from recap_eval.data.items import file_stamp
 from recap_eval.data.scenes.locate import scenes_folder
 from recap_eval.data.scenes.write import MANIFEST as SCENES_MANIFEST
@@ -31,7 +32,6 @@ from recap_eval.data.scenes.write import ROLES, check_manifest
 from recap_eval.data.shards import Sample, list_shards, read_shard
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import CHUNK, digest_file, read_json, replacing, write_json
-from recap_eval.models.pixels import naming, open_image
 from recap_train.prepared import IMAGES, KIND, MANIFEST, SCHEMA_VERSION, TEXTS, open_manifest
 
 if TYPE_CHECKING:

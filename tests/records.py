@@ -9,6 +9,7 @@ from recap_eval.data.items import DataId
 from recap_eval.models.base import ModelId
 from recap_eval.results import Result, identity, new_record, result_path, settings_of, write_result
 from recap_eval.tasks.base import ItemScores, Metric, Scores, Task
+from recap_eval.tasks.captions import FAMILIES, TWO_WAY
 from recap_eval.tasks.catalog import Row
 from recap_eval.tasks.generation import TABLE
 
@@ -64,3 +65,24 @@ def put_drawn(root: Path, word: str, who: ModelId, found: Scores, **other) -> Re
     settings = (FID if task.extractor else CLIP) | other.get("settings", {})
     path = result_path(root, task, who, identity(task, who, data, settings))
     return write_result(path, new_record(task, who, data, settings, found, {}) | {"run": {}}, found)
+
+
+def put_captions(root: Path, files: str, column: str, task: str, metrics: dict[str, ItemScores], **other) -> Result:
+    """Write a result of a caption set under a leaderboards folder.
+
+    Args:
+        root: The folder.
+        files: What the caption files are called.
+        column: The column measured.
+        task: Name of the task, perhaps with @ and who measures.
+        metrics: Scores by metric.
+        other: revision, fingerprint, reference, settings.
+    """
+    base = task.partition("@")[0]
+    family = next(one for one in (*FAMILIES.values(), *TWO_WAY.values()) if one.name == base)
+    family = replace(family, name=task, metrics=tuple(metric for metric in family.metrics if metric.name in metrics))
+    who = ModelId(f"{files}:{column}", other.get("revision", f"rev-{files}-{column}"), {"kind": "captions"})
+    data = DataId(files, "", other.get("fingerprint", f"of {files}"), other.get("reference", "10 rows of caption files"))
+    settings, found = other.get("settings", {}), Scores(metrics)
+    path = result_path(root, family, who, identity(family, who, data, settings))
+    return write_result(path, new_record(family, who, data, settings, found, {}) | {"run": {}}, found)

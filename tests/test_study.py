@@ -1,7 +1,7 @@
 """The study behind `make demo` and `make board`, on a world of a few images."""
 
 import pytest
-from support import ROOT, assert_two_line_error, recap, recap_apart
+from support import ROOT, recap, recap_apart
 
 SMALL = ("--root", "demo", "--set", "samples=256", "--set", "seed=0", "--set", "p=0,1", "--set", "scenes=--n 96 --n-eval 48")
 
@@ -22,7 +22,3 @@ def test_the_loop_from_scenes_to_report_and_again(tmp_path):
     assert again.stdout.count("measured before, not measured again") == 5
     last = recap("recap-eval", *words, "--only", "report", "--dry-run", cwd=tmp_path)
     assert "6 nodes under demo: 3 done, 3 to run" in last.stdout
-
-
-def test_recap_caption_is_honest():
-    assert_two_line_error(recap("recap-caption"), 2, "no command yet")

@@ -12,8 +12,8 @@ TEMPLATE = (
 PIXELS, PATCH = 28, 14
 
 
-def make_llava(folder: Path) -> Path:
-    """Save a tiny LLaVA with its tokenizer, processor and chat template."""
+def make_llava(folder: Path, pixels: int = PIXELS, vision: dict | None = None, text: dict | None = None) -> Path:
+    """Save a tiny LLaVA with its tokenizer, processor and chat template; `vision` and `text` say where it is larger."""
     import torch
     from transformers import (
         CLIPImageProcessor,
@@ -26,23 +26,18 @@ def make_llava(folder: Path) -> Path:
 
     torch.manual_seed(0)
     tokenizer = _tokenizer()
-    vision = CLIPVisionConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=PIXELS, patch_size=PATCH
-    )
-    text = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=2048, eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.bos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    seen = CLIPVisionConfig(**size | {"image_size": pixels, "patch_size": PATCH} | (vision or {}))
+    special = {name: getattr(tokenizer, name) for name in ("eos_token_id", "bos_token_id", "pad_token_id")}
+    said = {"vocab_size": len(tokenizer), "num_key_value_heads": 2, "max_position_embeddings": 2048}
+    told = LlamaConfig(**size | said | special | (text or {}))
     image = tokenizer.convert_tokens_to_ids("<image>")
-    config = LlavaConfig(
-        vision_config=vision, text_config=text, image_token_index=image, image_seq_length=(PIXELS // PATCH) ** 2
-    )
+    config = LlavaConfig(vision_config=seen, text_config=told, image_token_index=image, image_seq_length=(pixels // PATCH) ** 2)
     model = LlavaForConditionalGeneration(config).eval()
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
-    shapes = {"size": {"shortest_edge": PIXELS}, "crop_size": {"height": PIXELS, "width": PIXELS}}
+    shapes = {"size": {"shortest_edge": pixels}, "crop_size": {"height": pixels, "width": pixels}}
     LlavaProcessor(
         CLIPImageProcessor(**shapes), tokenizer, patch_size=PATCH, vision_feature_select_strategy="default",
         num_additional_image_tokens=1, chat_template=TEMPLATE,

@@ -68,7 +68,7 @@ def _vocabulary(facts: dict[str, Any]) -> str:
 
 
 def _tower(facts: dict[str, Any]) -> str:
-    return f"{facts['name']} ({'from the checkpoint' if isinstance(facts['weights'], str) else 'from its own files'})"
+    return f"{facts['name']} ({'from the checkpoint' if 'weights' in facts else 'from its own files'})"
 
 
 def _checked(facts: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from recap_caption.commands.run import work
 from recap_caption.engine_options import add_engine
 from recap_caption.options import add_eval, add_run, add_workers
 from recap_caption.rows import ASKABLE, PASSING
-from recap_eval.console import add_command, as_path
+from recap_eval.console import add_command, add_common, as_path
 
 EXAMPLES = f"""examples:
   recap-caption retry captions                             rows that failed with {" or ".join(PASSING)}
@@ -21,6 +21,8 @@ what is captioned. Statuses that can be asked again: {", ".join(ASKABLE)}.
 
 Nothing is overwritten: 00012.g1.parquet lies beside 00012.parquet and has all its rows, those asked again with their new
 outcome. Readers take the newest."""
+
+INSTEAD = {"workers": ("ray", None), "ray": ("workers", 1)}  # what one option, given again, takes the place of
 
 
 def add(commands: Any) -> None:
@@ -44,7 +46,11 @@ def run(args: argparse.Namespace) -> int:
 
     record = read_run(args.folder).record
     parser = argparse.ArgumentParser("recap-caption retry")
+    add_common(parser)
     add_run(parser)
-    again = parser.parse_args(record["command"][1:], argparse.Namespace())
+    again = parser.parse_args(record["command"][1:])
+    for given, (other, nothing) in INSTEAD.items():
+        if given in vars(args):
+            setattr(again, other, nothing)
     vars(again).update(vars(args) | {"input": record["input"]["words"], "output": args.folder})
     return work(again, list(args.words), tuple(word.strip() for word in args.status.split(",") if word.strip()))

@@ -69,7 +69,8 @@ def _made_lines(made: dict[str, Any]) -> list[str]:
         lines.append(f"{len(torn):,} shards end too early: {made['torn']['samples_lost']:,} samples lost{more} ({torn[0]}, …)")
     if made["asked"]:
         lines.append(
-            f"cost: {made['engine_hours']:,.2f} hours of engines, {made['gpu_hours']:,.2f} GPU-hours, {made['tokens_in']:,} tokens in, {made['tokens_out']:,} out"
+            f"cost: {made['engine_hours']:,.2f} hours of engines, {made['gpu_hours']:,.2f} GPU-hours, "
+            f"{made['tokens_in']:,} tokens in, {made['tokens_out']:,} out"
             + ("" if made["cost"] is None else f", ${made['cost']['dollars']:,.2f} ({made['cost']['price']})")
         )
     return lines

@@ -7,6 +7,7 @@ tensors asked for; only pickles of the form before torch 1.6 cannot be mapped an
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -144,7 +145,9 @@ def _load_pickle(path: Path, device: str) -> Any:
 
     try:
         mapped = {"mmap": True} if zipfile.is_zipfile(path) else {}
-        return torch.load(path, map_location=device, weights_only=True, **mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of pickles that are refused anyway
+            return torch.load(path, map_location=device, weights_only=True, **mapped)
     except UnpicklingError as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else "unreadable"
         raise DataError(

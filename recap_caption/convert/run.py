@@ -14,7 +14,7 @@ from typing import Any
 
 from recap_caption.convert.check import check_logits, check_memory
 from recap_caption.convert.original import model_config, preprocessor_config, processor_config
-from recap_caption.convert.source import Conversion, Source, find_model, identity, open_source
+from recap_caption.convert.source import Conversion, Source, find_model, identity, open_source, origin
 from recap_caption.convert.writing import write_pieces
 from recap_eval.artifact import NAME, Artifact, find_artifact, write_artifact
 from recap_eval.console import note, progress_bar
@@ -69,7 +69,7 @@ def _make(asked: Conversion, part: Path, out: Path, made: dict[str, Any], check:
     tokenizer = load_tokenizer(source.tokenizer)
     plan = fit(tokenizer, source.weights.rows, read_template(asked.chat_template)[1])
     files = _write(source, tokenizer, plan, part, asked.layout)
-    made |= source.origin | {"format": "LlavaLlamaForCausalLM", "dtype": source.weights.dtype}
+    made |= origin(asked, source) | {"format": "LlavaLlamaForCausalLM", "dtype": source.weights.dtype}
     made |= {"tokenizer": _named(source), "vocabulary": {"checkpoint_rows": source.weights.rows} | _said(plan)}
     if check:
         made["check"] = asdict(check_logits(source, plan, part))
@@ -136,7 +136,8 @@ def _building(out: Path) -> Iterator[Path]:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         yield part
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if _is_held(part, handle):  # else it has become the finished folder
+            shutil.rmtree(part, ignore_errors=True)
         os.close(handle)
 
 
@@ -155,6 +156,14 @@ def _lock(part: Path, out: Path) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError:
             return handle  # a file system without locks
-        if part.exists() and part.stat().st_ino == os.fstat(handle).st_ino:
+        if _is_held(part, handle):
             return handle
-        os.close(handle)  # it has become the finished folder, or was given up
+        os.close(handle)  # the process before has made it the finished folder, or has given it up
+
+
+def _is_held(part: Path, handle: int) -> bool:
+    """Tell whether a path is still the folder that was opened under it."""
+    try:
+        return os.path.samestat(part.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False

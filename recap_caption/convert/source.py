@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recap_caption.convert.checkpoint import Checkpoint, read_config, stamps
+from recap_caption.convert.checkpoint import Checkpoint, read_config, stamps, weight_files
 from recap_caption.convert.names import HUB, TOWER, is_dropped
 from recap_caption.convert.original import Original, known_tower, read_original, tower_config
 from recap_caption.convert.weights import Weights
@@ -49,7 +49,7 @@ class Source:
         vision: The vision tower's.
         weights: The tensors.
         tokenizer: Where the tokenizer comes from.
-        origin: What the record says of checkpoint and vision tower.
+        tower: Where the vision tower's weights lie; None if they are in the checkpoint.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Source:
     vision: dict[str, Any]
     weights: Weights = field(repr=False)
     tokenizer: str
-    origin: dict[str, Any]
+    tower: Path | None
 
 
 def find_model(word: str) -> Path:
@@ -87,23 +87,42 @@ def open_source(asked: Conversion) -> Source:
         DataError: Something is missing, damaged, or of another architecture.
     """
     folder = find_model(asked.model)
-    name, local = _called(asked.model, folder), Path(asked.model).expanduser().is_dir()
+    name = _called(asked.model, folder)
     original = read_original(read_config(folder), name)
     own = Checkpoint(folder)
     within = any(one.startswith(TOWER) and not is_dropped(one) for one in own.tensors)
     vision, tower = _find_tower(original, asked.vision_tower, within)
-    weights = Weights(own, None if within or tower is None else Checkpoint(tower))
+    tower = None if within else tower
+    weights = Weights(own, None if tower is None else Checkpoint(tower))
     weights.check(name, original.text, vision)
-    origin = {"from": name} | ({"sha256": _digests(own)} if local else {"revision": folder.name})
-    origin |= {"vision_tower": _told(asked.vision_tower or original.tower, None if within else tower)}
     tokenizer = asked.tokenizer or (str(folder) if has_tokenizer(folder) else LLAMA_3)
-    return Source(name, folder, original, vision, weights, tokenizer, origin)
+    return Source(name, folder, original, vision, weights, tokenizer, tower)
+
+
+def origin(asked: Conversion, source: Source) -> dict[str, Any]:
+    """Return what the record says of checkpoint and vision tower: names, and digests or the hub's commits."""
+    word = asked.vision_tower or source.original.tower
+    tower = {"weights": "in the checkpoint"} if source.tower is None else _known_by(word, source.tower)
+    name = source.tower.resolve().name if source.tower and Path(word).expanduser().is_dir() else _plain(word)
+    return {"from": source.name, **_known_by(asked.model, source.folder), "vision_tower": {"name": name, **tower}}
+
+
+def _known_by(word: str, folder: Path) -> dict[str, Any]:
+    """Return what tells weights from others: digests of files at hand, of the hub's the commit."""
+    if not Path(word).expanduser().is_dir():
+        return {"revision": folder.name}
+    return {"sha256": {path.name: digest_file(path) for path in weight_files(folder)}}
+
+
+def _plain(word: str) -> str:
+    """Return a name without the folders of somebody's machine."""
+    return Path(word).name if Path(word).expanduser().is_absolute() else word
 
 
 def identity(asked: Conversion, folder: Path, template: str) -> list[Any]:
     """Return what decides a conversion, cheaply: files by name, size and time, and what is asked for."""
-    towers = [Path(asked.vision_tower).expanduser()] if asked.vision_tower else []
-    files = [stamps(place) for place in [folder, *towers] if place.is_dir()]
+    places = [Path(word).expanduser() for word in (asked.model, asked.vision_tower) if word]
+    files = [stamps(place) if place.is_dir() else folder.name for place in places]  # of the hub: the commit
     words = [Path(word).expanduser() for word in (asked.tokenizer,) if word]
     tokens = [digest_file(place / name) for place in [*words, folder] for name in FILES if (place / name).is_file()]
     return [files, tokens, asked.tokenizer, asked.vision_tower, asked.layout, template]
@@ -111,10 +130,6 @@ def identity(asked: Conversion, folder: Path, template: str) -> list[Any]:
 
 def _called(word: str, folder: Path) -> str:
     return folder.resolve().name if Path(word).expanduser().is_dir() else word
-
-
-def _digests(own: Checkpoint) -> dict[str, str]:
-    return {path.name: digest_file(path) for path in own.files}
 
 
 def _find_tower(original: Original, named: str | None, within: bool) -> tuple[dict[str, Any], Path | None]:
@@ -125,10 +140,8 @@ def _find_tower(original: Original, named: str | None, within: bool) -> tuple[di
         return known, None
     place = Path(word).expanduser()
     if not place.is_dir() and (place.is_absolute() or word.startswith((".", "~"))):
-        whose = "" if named else ", which the checkpoint names"
-        raise UserError(
-            f"The vision tower {word}{whose}, is not there.".replace(",,", ","), "Name it: --vision-tower FOLDER or ORG/NAME"
-        )
+        whose = "" if named else " that the checkpoint names"
+        raise UserError(f"The vision tower{whose} is not there: {word}", "Name it: --vision-tower FOLDER or ORG/NAME")
     try:
         folder = place if place.is_dir() else _fetch_tower(word, within)
     except DataError as error:
@@ -144,13 +157,3 @@ def _fetch_tower(word: str, within: bool) -> Path:
         if any(list(found.glob(pattern)) for pattern in patterns):
             break
     return found
-
-
-def _told(word: str, folder: Path | None) -> dict[str, Any]:
-    """Return what the record says of the vision tower: its name, and where its weights come from."""
-    place = Path(word).expanduser()
-    if folder is None:
-        return {"name": word if not place.is_absolute() else place.name, "weights": "in the checkpoint"}
-    if place.is_dir():
-        return {"name": place.resolve().name, "weights": {path.name: digest_file(path) for path in Checkpoint(folder).files}}
-    return {"name": word, "weights": {"revision": folder.name}}

@@ -8,7 +8,6 @@ from typing import Any
 
 from recap_caption.engine_options import EngineOptions
 from recap_eval.artifact import NAME as RECORD
-from recap_eval.artifact import find_artifact
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_json, read_json
 from recap_eval.models.shipped import place_of
@@ -56,22 +55,24 @@ def load(options: EngineOptions) -> Loaded:
         raise UserError("--compile is for GPUs.", "Leave it out here: transformers compiles generation on a GPU only.")
     precision = resolve_precision(options.precision, device)
     spec = str(place_of(str(options.model)))
-    source, where, model_id, revision = _identify(_runnable(spec, options.tokenizer))
+    source, where, model_id, revision = _identify(*_runnable(spec, options.tokenizer))
     model, processor = _load(source, where, precision)
     return Loaded(
         model.eval().to(device), processor, _template(options, processor, source), device, precision, model_id, revision
     )  # fmt: skip
 
 
-def _runnable(spec: str, tokenizer: str | None) -> str:
-    """Return the model itself, or of a checkpoint in LLaVA's original format its conversion, which the cache keeps."""
+def _runnable(spec: str, tokenizer: str | None) -> tuple[str, str]:
+    """Return what is loaded and its name: the model itself, or of a LLaVA in its original format what the cache has of it."""
     from recap_caption.convert.cached import converted, needs_conversion
     from recap_eval.data.root import default_cache
 
-    return str(converted(spec, tokenizer, default_cache())) if needs_conversion(spec) else spec
+    folder = Path(spec).expanduser()
+    name = folder.resolve().name if folder.is_dir() else spec
+    return str(converted(spec, tokenizer, default_cache())) if needs_conversion(spec) else spec, name
 
 
-def _identify(spec: str) -> tuple[str, dict[str, Any], str, str]:
+def _identify(spec: str, name: str) -> tuple[str, dict[str, Any], str, str]:
     """Return what is loaded, with which words besides, its name and its revision."""
     folder = Path(spec).expanduser()
     if not folder.is_dir():
@@ -81,13 +82,7 @@ def _identify(spec: str) -> tuple[str, dict[str, Any], str, str]:
         return spec, {"revision": revision}, spec, revision
     _check_layout(folder)
     revision = revision_of_folder(folder)
-    return str(folder), {"local_files_only": True}, f"{_name_of(folder)}@{revision[:HEAD]}", revision
-
-
-def _name_of(folder: Path) -> str:
-    """Return what a folder's model is called: of a conversion the checkpoint's name, else the folder's."""
-    artifact = find_artifact(folder)
-    return str(artifact.made.get("from", artifact.name)) if artifact and artifact.kind == "captioner" else folder.resolve().name
+    return str(folder), {"local_files_only": True}, f"{name}@{revision[:HEAD]}", revision
 
 
 def _check_layout(folder: Path) -> None:
@@ -101,12 +96,19 @@ def _check_layout(folder: Path) -> None:
 
 
 def revision_of_folder(folder: Path) -> str:
-    """Return a digest of the files that decide what a model says; each file is read once, and then known by size and time."""
+    """Return a digest of the files that decide what a model says; each file is read once, and then known by size and time.
+
+    Raises:
+        DataError: One cannot be read.
+    """
     from recap_eval.data.digests import MEMORY, Digests
     from recap_eval.data.root import default_cache
 
     files = sorted(path for path in folder.iterdir() if path.suffix in IDENTIFYING and path.name != RECORD)
-    digests = Digests(default_cache() / MEMORY).of_files(files)
+    try:
+        digests = Digests(default_cache() / MEMORY).of_files(files)
+    except OSError as error:
+        raise DataError(f"Cannot read {error.filename}: {error.strerror}.", HINT) from error
     return digest_json({path.name: digest for path, digest in zip(files, digests, strict=True)})
 
 

@@ -25,7 +25,7 @@ def _vllm(sampling: Sampling) -> dict[str, Any]:
     if sampling.is_greedy:
         return {"temperature": 0.0}
     every = {"temperature": sampling.temperature, "top_p": 1.0 if sampling.top_p is None else sampling.top_p}
-    return every | {"extra_body": {"top_k": sampling.top_k or -1}}  # said in any case: a server may have its model's own
+    return every | {"top_k": sampling.top_k or -1}  # said in any case: a server may have its model's own
 
 
 def _transformers(sampling: Sampling) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def _transformers(sampling: Sampling) -> dict[str, Any]:
         return {"temperature": 0.0}
     drawn = {"do_sample": True, "temperature": sampling.temperature, "top_k": sampling.top_k or 0}
     drawn |= {"top_p": 1.0 if sampling.top_p is None else sampling.top_p}
-    return {"extra_body": {"generation_config": json.dumps(drawn)}}
+    return {"generation_config": json.dumps(drawn)}
 
 
 DIALECTS: dict[str, Callable[[Sampling], dict[str, Any]]] = {"openai": _openai, "vllm": _vllm, "transformers": _transformers}
@@ -68,13 +68,10 @@ class Wording:
         look = [] if uri is None else [{"type": "image_url", "image_url": {"url": uri}}]
         text = {"type": "text", "text": neutralised(request.text, ())}
         system = [] if request.system is None else [{"role": "system", "content": neutralised(request.system, ())}]
-        said = DIALECTS[self.dialect](request.sampling)
         body: dict[str, Any] = {"model": self.model, "messages": [*system, {"role": "user", "content": [*look, text]}]}
-        body |= {self._limit: request.sampling.max_new_tokens} | said
+        body |= {self._limit: request.sampling.max_new_tokens} | DIALECTS[self.dialect](request.sampling)
         body |= {} if request.seed is None else {"seed": request.seed}
-        body |= {"logprobs": True} if self.tells_logprobs else {}
-        extra = said.get("extra_body", {}) | self.extra
-        return body | ({"extra_body": extra} if extra else {})
+        return body | ({"logprobs": True} if self.tells_logprobs else {}) | self.extra
 
     def record(self) -> dict[str, Any]:
         """Return what of it decides captions, for a run's fingerprint."""

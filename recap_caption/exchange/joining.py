@@ -161,15 +161,15 @@ class JoinedCaptions:
         return tell(original, recaption, {name: _score(name, row[name]) for name in SCORES}, how)
 
     def report(self) -> dict[str, Any]:
-        """Return what became of the rows."""
+        """Return what became of the rows; of rows by several prompts, those without an image are not told apart."""
         first, second = self.first.count, self.second.count if self.second else None
         of_changed = second.matched if second else 0
         known = self._index.sha256[self._index.sha256 != 0]
-        return {
+        elsewhere = {} if self._how.only else {"rows_not_downloaded": first.rows - first.matched - of_changed}
+        return elsewhere | {
             "rows": first.rows,
             "rows_of_images_at_hand": first.matched,
             "rows_of_their_urls_only": of_changed,
-            "rows_not_downloaded": first.rows - first.matched - of_changed,
             "rows_repeated": first.repeated,
             "images_whose_rows_differ": first.conflicting,
             "images_repeated": len(known) - len(np.unique(known)),

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from recap_caption.exchange.place import Place
 from recap_caption.exchange.told import PAIRED, WORDS, Captions, Told
 from recap_caption.exchange.webdataset import SHOWN, Counts
-from recap_caption.sources.base import Item, Part, Source
+from recap_caption.sources.base import Item, Opened, Part, Source
 from recap_caption.sources.places import check_names
 from recap_eval.console import progress_bar, warn
 from recap_eval.errors import DataError
@@ -24,7 +24,7 @@ class Writer(Protocol):
     def recall(self, root: Path, name: str, question: str) -> Counts | None:
         """Return the counts of a part that was written before; None if it was not, or as the answer to another question."""
 
-    def write(self, root: Path, name: str, pairs: Sequence[tuple[Item, Told]], question: str) -> Counts:
+    def write(self, root: Path, name: str, pairs: Sequence[tuple[Item, Told]], question: str, torn: str | None) -> Counts:
         """Write a part.
 
         Args:
@@ -32,9 +32,10 @@ class Writer(Protocol):
             name: The part's name.
             pairs: (N) images and what is told of them; only those with both captions are written.
             question: Digest of what decides the contents.
+            torn: Why the part's file ended too early, or None.
 
         Returns:
-            Counts by outcome and by how captions were found, and some of the images that cannot be read.
+            Counts by outcome and by how captions were found, some of the images that cannot be read, and `torn`.
 
         Raises:
             DataError: The disk is full.
@@ -61,11 +62,11 @@ def pair(source: Source, parts: Sequence[Part], captions: Captions, writer: Writ
     with progress_bar(len(parts), "writing", "shard") as bar:
         for number, part in enumerate(parts):
             counts = writer.recall(place.root, part.name, place.digest)
-            counts, why = (counts, None) if counts else _one(source, part, number, captions, writer, place)
+            counts = counts or _one(source, part, number, captions, writer, place)
             outcomes.update(counts["outcomes"])
             found_by.update(counts["found_by"])
             unread += counts["unread"]
-            torn += [f"{part.name}: {why}"] if why else []
+            torn += [f"{part.name}: {counts['torn']}"] if counts["torn"] else []
             bar.update()
     for line in [*torn[:SHOWN], *unread[:SHOWN]]:
         warn(line)
@@ -75,17 +76,20 @@ def pair(source: Source, parts: Sequence[Part], captions: Captions, writer: Writ
     }  # fmt: skip
 
 
-def _one(
-    source: Source, part: Part, number: int, captions: Captions, writer: Writer, place: Place
-) -> tuple[Counts, str | None]:
+def _one(source: Source, part: Part, number: int, captions: Captions, writer: Writer, place: Place) -> Counts:
     opened = source.open(part).first(part.take)
     try:
         told = captions.of(number, part, opened.items)
-        counts = writer.write(place.root, part.name, list(zip(opened.items, told, strict=True)), place.digest)
+        counts = writer.write(place.root, part.name, list(zip(opened.items, told, strict=True)), place.digest, _torn(opened))
     finally:
         opened.close()
+    return counts
+
+
+def _torn(opened: Opened) -> str | None:
+    """Return why a part's file ended too early, and what that cost."""
     lost = "" if opened.lost < 0 else f", {opened.lost:,} samples lost"
-    return counts, None if opened.torn is None else f"{opened.torn}{lost}"
+    return opened.torn and f"{opened.torn}{lost}"
 
 
 def list_parts(source: Source) -> list[Part]:

@@ -36,12 +36,13 @@ class RowWriter:
             return dict(facts["exchange"])
         return None
 
-    def write(self, root: Path, name: str, pairs: Sequence[tuple[Item, Told]], question: str) -> Counts:
+    def write(self, root: Path, name: str, pairs: Sequence[tuple[Item, Told]], question: str, torn: str | None) -> Counts:
         """Write a row for each image with both captions; see `pairing.Writer`."""
         rows = [_row(item, told, self._made) for item, told in pairs if told.outcome == PAIRED]
         mark(rows, self._lexicon)
         found_by = Counter(told.how for _, told in pairs if told.outcome == PAIRED)
-        counts = {"outcomes": dict(Counter(told.outcome for _, told in pairs)), "found_by": dict(found_by), "unread": []}
+        outcomes = Counter(told.outcome for _, told in pairs)
+        counts: Counts = {"outcomes": dict(outcomes), "found_by": dict(found_by), "unread": [], "torn": torn}
         payload = pack(rows, {"question": question, "exchange": counts})
         with replacing(root / f"{name}.parquet") as part:
             part.write_bytes(payload)

@@ -39,7 +39,7 @@ class ShardWriter:
             return dict(known["counts"])
         return None
 
-    def write(self, root: Path, name: str, pairs: Sequence[tuple[Item, Told]], question: str) -> Counts:
+    def write(self, root: Path, name: str, pairs: Sequence[tuple[Item, Told]], question: str, torn: str | None) -> Counts:
         """Write a shard; see `pairing.Writer`."""
         path = root / f"{name}.tar"
         path.unlink(missing_ok=True)  # of a run that was stopped between a shard and its counts
@@ -48,7 +48,7 @@ class ShardWriter:
         outcomes = Counter(one.outcome for _, one in pairs)
         outcomes[PAIRED] -= len(unread)
         outcomes[UNREADABLE] += len(unread)
-        counts = {"outcomes": dict(+outcomes), "found_by": dict(+found_by), "unread": unread[:SHOWN]}
+        counts = {"outcomes": dict(+outcomes), "found_by": dict(+found_by), "unread": unread[:SHOWN], "torn": torn}
         facts = {"count": len(pairs), "successes": outcomes[PAIRED], "question": question, "counts": counts}
         write_json(root / f"{name}_stats.json", facts)  # "successes" is what readers of img2dataset's shards look at
         return counts

@@ -24,7 +24,7 @@ from recap_caption.run.ticker import Ticker
 from recap_eval.errors import DataError, UserError
 from recap_eval.signals import Wishes
 
-AHEAD = 256  # rows before a part's last one is asked for at which the next part is opened
+AHEAD, SHARE = 256, 0.1  # rows of a part, or share of them, left to ask when the next is opened: no sooner, others want it
 MOST_IN_A_ROW = 200  # failures that may pass by themselves, one after the other: then something is wrong with the engine
 
 
@@ -135,12 +135,13 @@ class Worker:
         """Yield questions, part after part; the next part is opened while the last questions of one are asked."""
         try:
             while not self.is_stopping() and (job := self._take()) is not None:
+                near = min(AHEAD, int(SHARE * len(job)))
                 for place, request in job.requests():
                     if self.is_stopping():
                         return
                     number = next(self._numbers)
                     self._asked[number] = (job, place)
-                    if job.to_ask <= AHEAD:
+                    if job.to_ask <= near:
                         self._open_next()
                     yield replace(request, place=number)
                 self._commit_if_whole(job)

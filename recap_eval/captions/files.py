@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ROWS = 1 << 16  # rows of a batch, at most
 BYTES = 1 << 26  # of texts in a batch, about
 KEYS = ("key", "image_id", "id", "sha256", "url")  # in COCO an id is the annotation's, so the image comes first
-STATUS, GOOD, FINISH = "status", ("ok", "success"), "finish_reason"
+STATUS, GOOD, FINISH, SHA256 = "status", ("ok", "success"), "finish_reason", "sha256"
 KEPT_ON_FAILURE = "org_caption"  # a row whose captioning failed still has it
 AGAIN = "Get it again, or make it again; it may be cut short."
 
@@ -37,10 +37,17 @@ class Wanted:
     Args:
         columns: The text columns; in shards "txt" and "json:FIELD".
         key: The column of keys; None for the first of `KEYS` that is there, else file and number of the row.
+        digests: Whether the images' sha256 is read too, where the file states it.
     """
 
     columns: tuple[str, ...]
     key: str | None = None
+    digests: bool = False
+
+    def among(self, names: Sequence[str], key: str | None) -> list[str]:
+        """Return which of a file's columns are read."""
+        also = (STATUS, FINISH, *([SHA256] if self.digests else []))
+        return list(dict.fromkeys([*self.columns, *([key] if key else []), *(name for name in also if name in names)]))
 
 
 def find_files(words: Sequence[str]) -> list[Path]:
@@ -118,7 +125,7 @@ def count_rows(path: Path) -> int | None:
 
 
 def _damaged(path: Path, kind: str, error: Exception) -> DataError:
-    return DataError(f"{path} is not a readable {kind} ({error}).", AGAIN)
+    return DataError(f"{path} is not a readable {kind} ({' '.join(str(error).split())}).", AGAIN)
 
 
 def _check(path: Path, names: Sequence[str], wanted: Wanted) -> str | None:
@@ -142,7 +149,7 @@ def _parquet(path: Path, wanted: Wanted) -> Iterator[Rows]:
             key = _check(path, names, wanted)
             for column in wanted.columns:
                 _check_text(path, column, file.schema_arrow.field(column).type)
-            read = list(dict.fromkeys([*wanted.columns, *([key] if key else []), *(n for n in (STATUS, FINISH) if n in names)]))
+            read = wanted.among(names, key)
             number = 0
             for batch in file.iter_batches(_rows_a_batch(file, wanted.columns), columns=read, use_threads=False):
                 table = {name: _as_text(path, name, batch.column(name)) for name in read}
@@ -197,7 +204,7 @@ def _rows(path: Path, table: dict[str, Any], wanted: Wanted, key: str | None, nu
         raise DataError(f"{path}: {keys.null_count:,} rows have no {key!r}.", "Name another column of keys: --key COLUMN")
     status = table.get(STATUS)
     ok = None if status is None else pc.is_in(status, pa.array(GOOD, pa.large_string())).to_numpy(zero_copy_only=False)
-    return Rows(keys, texts, ok, status, table.get(FINISH))
+    return Rows(keys, texts, ok, status, table.get(FINISH), table.get(SHA256) if wanted.digests else None)
 
 
 # Rows of other files: dictionaries, then columns.
@@ -209,8 +216,8 @@ def _batched(path: Path, places: Iterator[tuple[str, dict[str, Any]]], wanted: W
     while block := list(islice(places, ROWS // 8)):
         names = list(dict.fromkeys(name for _, row in block for name in row))
         key = _check(path, names, wanted)
-        read = [*wanted.columns, *([key] if key else []), *(name for name in (STATUS, FINISH) if name in names)]
-        yield _rows(path, {name: _column(block, name, name == key) for name in dict.fromkeys(read)}, wanted, key, number)
+        read = {name: _column(block, name, name == key) for name in wanted.among(names, key)}
+        yield _rows(path, read, wanted, key, number)
         number += len(block)
 
 
@@ -273,7 +280,7 @@ def _csv(path: Path, wanted: Wanted) -> Iterator[Rows]:
     try:
         names = csv.open_csv(path, parse_options=parse).schema.names
         key = _check(path, names, wanted)
-        read = list(dict.fromkeys([*wanted.columns, *([key] if key else []), *(n for n in (STATUS, FINISH) if n in names)]))
+        read = wanted.among(names, key)
         convert = csv.ConvertOptions(column_types=dict.fromkeys(read, pa.large_string()), include_columns=read)
         number = 0
         options = csv.ReadOptions(block_size=1 << 24, use_threads=False)
@@ -292,7 +299,7 @@ def _shard(path: Path, wanted: Wanted) -> Iterator[Rows]:
         if column != "txt" and not column.startswith("json:"):
             hint = "Examples: --column json:re_caption --against json:org_caption, or --caption-preset scenes"
             raise UserError(f"{path} is a shard: its columns are 'txt' and 'json:FIELD', not {column!r}.", hint)
-    return _batched(path, _each_sample(path, wanted.columns), Wanted(wanted.columns, "key"))
+    return _batched(path, _each_sample(path, wanted.columns), replace(wanted, key="key"))
 
 
 def _each_sample(path: Path, roles: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -308,7 +315,8 @@ def _each_sample(path: Path, roles: Sequence[str]) -> Iterator[tuple[str, dict[s
                 f"No sample of {path} has {role}.", f"Roles are 'txt' and 'json:FIELD'; fields: {_fields(samples)}."
             )
     for sample in samples:
-        yield sample.where, {"key": sample.key} | {role: sample.caption(role) for role in roles}
+        stated = {SHA256: sample.meta[SHA256]} if sample.meta.get(SHA256) else {}
+        yield sample.where, {"key": sample.key} | {role: sample.caption(role) for role in roles} | stated
 
 
 def _fields(samples: list[Any]) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from recap_eval.cluster.options import add_cluster
 from recap_eval.console import as_path, positive
+
+JOINS = ("sha256", "key", "coco-id")  # what captions and images are joined on
 
 CAPTIONS_EXAMPLES = """examples:
   recap-eval captions --captions 'recap/train-*.parquet' --column re_caption --against org_caption
@@ -13,12 +16,18 @@ CAPTIONS_EXAMPLES = """examples:
   recap-eval captions --captions scenes/test --caption-preset scenes --truth scenes/test.parquet --metrics length,truth
   recap-eval captions --captions recap-coco --column recaption --against caption --metrics references
   recap-eval captions --captions mine.jsonl --column caption --references captions_val2014.json --metrics references
+  recap-eval captions --captions shards --caption-preset recap-datacomp --metrics clip,longclip,judge --max-cost 20
+  recap-eval captions --captions 'recap/*.parquet' --column re_caption --against org_caption --images shards --metrics clip
+  recap-eval captions --captions mine.jsonl --column caption --images photos --metrics clip --clip-model ViT-B-32/openai
   recap-eval captions … --shard 1/8                        one part of eight; then the same without --shard
+  recap-eval captions … --ray auto                         file by file on the Ray cluster that this machine is in
   recap-eval report captions                               the paper's figures beside them
 
 Metrics: length, tokens, vocabulary, flags, diversity (the default); nouns (needs textblob), references (CIDEr, BLEU, ROUGE-L),
-truth (of scenes). Which column is which is never guessed, and the first three samples are shown. After Ctrl-C or a crash the
-same command goes on with the next file. Every definition: docs/captions.md."""
+truth (of scenes). With images: clip and longclip (cosine, truncated share; of two columns the two-way share by softmax and by
+wins), judge (the paper's question to a vision LLM). The published parquet holds URLs only: download, and name the shards.
+Which column is which is never guessed, and the first three samples are shown. After Ctrl-C or a crash the same command goes on
+with the next file. Every definition: docs/captions.md."""
 
 
 def add_captions(captions: argparse.ArgumentParser) -> None:
@@ -55,3 +64,4 @@ def add_captions(captions: argparse.ArgumentParser) -> None:
     )
     captions.add_argument("--no-cache", action="store_true", help="keep no counts, use none")
     captions.add_argument("--shard", metavar="I/N", help="count part I of N of the files only, into the cache")
+    add_cluster(captions, "count files")

@@ -27,6 +27,7 @@ class Rows:
         ok: (N,) False where a status says that captioning failed; None without a status.
         status: (N,) the status itself, or None.
         finish: (N,) why the model stopped, or None.
+        sha256: (N,) digests of the images as the file states them; None where it does not, or nobody asked.
     """
 
     keys: pa.LargeStringArray
@@ -34,6 +35,7 @@ class Rows:
     ok: np.ndarray | None = None
     status: pa.LargeStringArray | None = None
     finish: pa.LargeStringArray | None = None
+    sha256: pa.LargeStringArray | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -41,7 +43,7 @@ class Rows:
     def first(self, n: int) -> Rows:
         """Return the first n rows."""
         cut = {name: column.slice(0, n) for name, column in self.texts.items()}
-        rest = (None if column is None else column[:n] for column in (self.ok, self.status, self.finish))
+        rest = (None if column is None else column[:n] for column in (self.ok, self.status, self.finish, self.sha256))
         return Rows(self.keys.slice(0, n), cut, *rest)
 
 

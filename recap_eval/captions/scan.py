@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from recap_eval.captions import flags
-from recap_eval.captions.files import KEPT_ON_FAILURE, Wanted, count_rows, read_rows
-from recap_eval.captions.part import Rows, take_part
+from recap_eval.captions.count import FileCounter, pack_surveys, unpack_surveys
+from recap_eval.captions.files import Wanted, count_rows, read_rows
 from recap_eval.captions.survey import VERSION, Survey
 from recap_eval.captions.tokens import Tokenizer
-from recap_eval.captions.words import Lexicon
 from recap_eval.console import progress_bar
 from recap_eval.data.items import file_stamp
 from recap_eval.errors import DataError
@@ -77,7 +72,7 @@ class Scan:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        self._lexicon = Lexicon()
+        self._counter = FileCounter(self.question)
 
     def run(self, shard: tuple[int, int] | None = None) -> dict[str, Survey]:
         """Return what all files say, or those of one part, by column.
@@ -101,65 +96,39 @@ class Scan:
                     left -= found[self.question.column].content.rows
         return totals
 
+    def kept(self, path: Path, rows: int | None = None) -> Path | None:
+        """Return where what was counted of a file is kept, be it there or not; None without a cache.
+
+        Args:
+            path: The file.
+            rows: How many rows of it at most; None for all.
+        """
+        return None if self.cache is None else self.cache / FOLDER / f"{self.question.digest(path, rows)[:32]}.json.gz"
+
     def _of_file(self, path: Path, rows: int | None, bar: _Bar) -> dict[str, Survey]:
-        kept = None if self.cache is None else self.cache / FOLDER / f"{self.question.digest(path, rows)[:32]}.json.gz"
+        kept = self.kept(path, rows)
         if kept is not None and kept.is_file():
             found = _read(kept, self.question)
             bar.skip(path, found[self.question.column].content.rows)
             return found
-        found = self._count(path, rows, bar)
+        found = self._counter.count(path, rows, bar.step)
+        bar.end(path)
         if kept is not None:
-            _write(kept, found)
+            keep(kept, pack_surveys(found))
         return found
 
-    def _count(self, path: Path, limit: int | None, bar: _Bar) -> dict[str, Survey]:
-        surveys, wanted = self.question.surveys(), Wanted(self.question.columns, self.question.key)
-        for rows in _at_most(read_rows(path, wanted), limit):
-            for column, part in self._parts(rows):
-                surveys[column].add(part)
-            bar.step(path, len(rows))
-        bar.end(path)
-        return surveys
 
-    def _parts(self, rows: Rows) -> Iterator[tuple[str, Any]]:
-        from recap_eval.hashrand import text_hashes
-
-        self._lexicon.begin()
-        hashes = text_hashes(rows.keys.to_numpy(zero_copy_only=False))
-        for column in self.question.columns:
-            own = column == self.question.column
-            original = self.question.against if own else None
-            yield column, take_part(rows, hashes, column, original, own and column != KEPT_ON_FAILURE, self._lexicon)
+def keep(kept: Path, packed: bytes) -> None:
+    """Write down what was counted of a file: whole or not at all."""
+    with replacing(kept) as part:
+        part.write_bytes(packed)
 
 
-def _at_most(batches: Iterator[Rows], limit: int | None) -> Iterator[Rows]:
-    left = limit
-    for rows in batches:
-        if left is None:
-            yield rows
-            continue
-        yield rows.first(left)
-        left -= len(rows)
-        if left <= 0:
-            return
-
-
-def _write(path: Path, surveys: dict[str, Survey]) -> None:
-    record = {column: survey.to_json() for column, survey in surveys.items()}
-    with replacing(path) as part, gzip.open(part, "wt", encoding="utf-8", compresslevel=1) as stream:
-        json.dump(record, stream)
-
-
-def _read(path: Path, question: Question) -> dict[str, Survey]:
-    surveys = question.surveys()
+def _read(kept: Path, question: Question) -> dict[str, Survey]:
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as stream:
-            record = json.load(stream)
-        for column, survey in surveys.items():
-            survey.load(record[column])
+        return unpack_surveys(kept.read_bytes(), question)
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}).", "Delete it; its file is read again then.") from error
-    return surveys
+        raise DataError(f"{kept} is damaged ({error}).", "Delete it; its file is read again then.") from error
 
 
 def first_samples(path: Path, question: Question, n: int = SHOWN) -> list[tuple[str, dict[str, str | None]]]:
@@ -196,8 +165,8 @@ class _Bar:
     def _guess(self, rows: int, size: int) -> None:
         self._bar.total = max(1, round(rows / max(size, 1) * self._bytes))
 
-    def step(self, path: Path, rows: int) -> None:
-        """Tell that rows of a file were read."""
+    def step(self, rows: int) -> None:
+        """Tell that rows were read."""
         self._done_rows += rows
         self._bar.update(rows)
 

@@ -63,6 +63,9 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 def _add_tasks(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("tasks")
     group.add_argument(
-        "--mmmu-images", default="first", metavar="I", help="first (default: as its authors ask LLaVA), or all, where named"
+        "--mmmu-images",
+        choices=("first", "all"),
+        default="first",
+        help="the first (as its authors ask LLaVA), or all, where named",
     )
-    group.add_argument("--reference-tokens", default="ptb", metavar="T", help="ptb (default; needs Java) or words")
+    group.add_argument("--reference-tokens", choices=("ptb", "words"), default="ptb", help="ptb (default) needs Java")

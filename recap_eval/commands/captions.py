@@ -1,4 +1,4 @@
-"""`recap-eval captions`: what text alone says of a caption set."""
+"""`recap-eval captions`: what its text says of a caption set, and what models see of it in its images."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recap_eval.console import note
 from recap_eval.data.root import default_cache
 from recap_eval.errors import DataError, UserError
 
@@ -16,10 +18,12 @@ if TYPE_CHECKING:
     from recap_eval.caption_scoring import Extras
     from recap_eval.captions.scan import Question
     from recap_eval.captions.survey import Survey
-    from recap_eval.runner import Outcome
+    from recap_eval.parallel import Team
+    from recap_eval.runner import Options, Outcome
     from recap_eval.tasks.captions import Family
 
 WIDE = 110  # characters of a sample shown
+SCENES = "drawn scenes, not web data"
 
 
 def evaluate_captions(args: argparse.Namespace) -> int:
@@ -30,37 +34,55 @@ def evaluate_captions(args: argparse.Namespace) -> int:
     """
     from recap_eval.caption_scoring import Set, measure_captions
     from recap_eval.captions.files import find_files
+    from recap_eval.captions.on_cluster import count_on_cluster
     from recap_eval.captions.scan import Scan, first_samples
+    from recap_eval.commands.captions_looking import fill_part, find_lookers, look
     from recap_eval.parallel import Team
-    from recap_eval.runner import Options
     from recap_eval.tasks.captions import find_families
 
     families = find_families(args.metrics)
     question = _question(args, families)
     extras = _extras(args, families, question)
-    shard = Team.of(args.shard).shard
-    cache = None if args.no_cache else args.cache or default_cache()
-    if shard is not None and (cache is None or args.limit is not None):
-        raise UserError(
-            "A part of a run goes neither with --no-cache nor with --limit.", "Parts meet in the cache: leave one out."
-        )
+    team = Team.of(args.shard)
+    options = _options(args, team)
     files = find_files(args.captions)
+    lookers = find_lookers(args, families, team.device)
     name = args.name or _name(args.captions)
-    print(f"{name}: {len(files):,} files; {_told(question)}", file=sys.stderr)
+    note(f"{name}: {len(files):,} files; {_told(question)}")
     _show(first_samples(files[0], question))
-    start = time.perf_counter()
-    surveys = Scan(files, question, cache).run(shard)
+    start, scan = time.perf_counter(), Scan(files, question, options.cache)
+    if args.ray is not None:
+        count_on_cluster(scan, args.ray, args.ray_workers)
+    surveys = scan.run(team.shard)
     seconds = time.perf_counter() - start
-    rows = surveys[question.column].content.rows
-    print(f"{name}: {rows:,} rows in {seconds:.1f} s", file=sys.stderr)
-    if shard is not None:
-        print("This part is counted. When all parts are, the same command without --shard gives the figures.", file=sys.stderr)
+    note(f"{name}: {surveys[question.column].content.rows:,} rows in {seconds:.1f} s")
+    pictures = look(args, lookers, files, question, options) if lookers else None
+    if team.shard is not None:
+        if pictures is not None:
+            fill_part(pictures, team.shard)
+        note("This part is done. When all parts are, the same command without --shard gives the figures.")
         return 0
     if args.metrics is None:
         families = _fitting(families, surveys)
-    options = Options(args.out, Path(), force=args.force)
-    outcomes = measure_captions(Set(name, question, surveys, seconds), list(families.values()), extras, options)
-    return _end(args, outcomes)
+    found = Set(name, question, surveys, seconds)
+    return _end(args, measure_captions(found, list(families.values()), replace(extras, pictures=pictures), options))
+
+
+def _options(args: argparse.Namespace, team: Team) -> Options:
+    from recap_eval.runner import Options
+
+    cache = None if args.no_cache else args.cache or default_cache()
+    in_parts = team.shard is not None or args.ray is not None
+    if team.shard is not None and args.ray is not None:
+        raise UserError("--shard and --ray both divide the files.", "Leave one out.")
+    if in_parts and (cache is None or args.limit is not None):
+        raise UserError(
+            "A run in parts goes neither with --no-cache nor with --limit.",
+            "Parts meet in the cache: leave that out, or --shard and --ray.",
+        )
+    return Options(
+        args.out, Path(), args.batch_size, None, args.skip_bad, args.force, True, cache, int(args.cache_limit * 1e9)
+    )  # fmt: skip
 
 
 def _fitting(families: dict[str, Family], surveys: dict[str, Survey]) -> dict[str, Family]:
@@ -118,7 +140,8 @@ def _extras(args: argparse.Namespace, families: dict[str, Family], question: Que
     if args.truth is not None and not args.truth.is_file():
         raise DataError(f"{args.truth} does not exist.", "Name a scenes split's ground truth, such as scenes/test.parquet.")
     known = None if args.references is None else read_references(args.references, args.reference_column, args.key)
-    return Extras(known, args.reference_tokens, args.truth)
+    about = SCENES if args.caption_preset == "scenes" or args.truth is not None else ""
+    return Extras(known, args.reference_tokens, args.truth, about=about)
 
 
 def _name(words: list[str]) -> str:

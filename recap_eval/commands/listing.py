@@ -23,7 +23,7 @@ def _models(args: argparse.Namespace) -> int:
     names = open_clip_names()
     print(json.dumps(names) if args.json else "\n".join(names))
     if not args.json:
-        also = "a folder, NAME/CHECKPOINT.pt, hf-hub:ORG/NAME, transformers:ORG/NAME, a LongCLIP file, MODULE:ATTR"
+        also = "a folder, NAME/CHECKPOINT.pt, hf-hub: or transformers: or longclip:ORG/NAME, a LongCLIP file, MODULE:ATTR"
         print(f"also: {also} (docs/models.md)", file=sys.stderr)
     return 0
 

@@ -176,6 +176,45 @@ def read_columns(path: Path, columns: Sequence[str]) -> list[list[Any]]:
     return [table[column].to_pylist() for column in columns]
 
 
+def cells_filled(path: Path, column: str) -> list[bool]:
+    """Return which rows of a column of images hold one; only row groups that may hold a null are read.
+
+    Raises:
+        DataError: The file is damaged, or lacks the column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found: list[bool] = []
+    try:
+        with pq.ParquetFile(path) as file:
+            leaf = f"{column}.bytes" if pa.types.is_struct(file.schema_arrow.field(column).type) else column
+            for number in range(file.num_row_groups):
+                group = file.metadata.row_group(number)
+                if _no_nulls(group, leaf):
+                    found += [True] * group.num_rows
+                else:
+                    batches = file.iter_batches(BATCH, row_groups=[number], columns=[leaf])
+                    found += [value for batch in batches for value in _filled(batch.column(0))]
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise _damaged(path, error) from error
+    return found
+
+
+def _no_nulls(group: Any, leaf: str) -> bool:
+    """Return whether a row group's own statistics say that a column of it holds no null."""
+    parts = (group.column(place) for place in range(group.num_columns))
+    told = next(part.statistics for part in parts if part.path_in_schema == leaf)
+    return told is not None and told.has_null_count and told.null_count == 0
+
+
+def _filled(cells: pa.Array) -> list[bool]:
+    import pyarrow as pa
+
+    inner = cells.field(0).is_valid().to_pylist() if pa.types.is_struct(cells.type) else [True] * len(cells)
+    return [own and there for own, there in zip(cells.is_valid().to_pylist(), inner, strict=True)]
+
+
 def images_in(path: Path, column: str, keys: Sequence[str], groups: RowGroups) -> list[ImageItem]:
     """Return the images of a column: binaries, structs with `bytes`, or paths of files beside the parquet file.
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import Any
 
 from recap_eval.console import warn
@@ -17,6 +18,8 @@ from recap_eval.endpoint.rate import Rate
 from recap_eval.endpoint.reply import Reply, read_reply
 from recap_eval.endpoint.retry import FIRST, backoff, retry_after
 
+PATH = "/chat/completions"
+POOL = 16  # requests under way that share a pool of connections
 GREETINGS = 3  # connections a server may refuse before it has ever answered
 LONGEST_WAIT = 3600.0  # seconds that a server may ask us to wait
 
@@ -45,11 +48,34 @@ class Limits:
 
 
 class Server:
-    """One server and how it fares."""
+    """One server and how it fares.
 
-    def __init__(self, url: str, sdk: Any, breaker: Breaker) -> None:
-        self.url, self.sdk, self.breaker = url, sdk, breaker
+    Args:
+        url: Its base URL.
+        sdks: Clients of the library, taken in turns: what a pool of connections costs a request grows with its connections.
+        breaker: Watches its outcomes.
+    """
+
+    def __init__(self, url: str, sdks: list[Any], breaker: Breaker) -> None:
+        self.url, self.sdks, self.breaker = url, sdks, breaker
+        self._turns = cycle(sdks)
         self.under_way, self.refused, self.not_before, self.answered = 0, 0, 0.0, False
+
+    async def ask(self, question: dict[str, Any]) -> bytes:
+        """Ask for a chat completion; returns the body of the answer and raises what the library raises.
+
+        The library's own method for it would first walk through the question to hold it against its types.
+        """
+        from openai import HttpxBinaryResponseContent
+
+        found = await next(self._turns).post(PATH, cast_to=HttpxBinaryResponseContent, body=question)
+        body: bytes = found.content
+        return body
+
+    async def close(self) -> None:
+        """Close its connections."""
+        for sdk in self.sdks:
+            await sdk.close()
 
     def delay(self) -> float:
         """Return the seconds until it may be asked."""
@@ -72,26 +98,23 @@ class Client:
         self.stopping = asyncio.Event()  # set: nothing is asked again, waits end
         self.failures: Counter[str] = Counter()
         self._rate = Rate(limits.requests_per_minute, limits.tokens_per_minute)
-        key = address.key.reveal()
+        facts: dict[str, Any] = {"api_key": address.key.reveal(), "max_retries": 0, "timeout": limits.timeout}
+        pools = range(-(-limits.concurrency // POOL))
         self.servers = [
-            Server(
-                url,
-                AsyncOpenAI(api_key=key, base_url=url, max_retries=0, timeout=limits.timeout),
-                Breaker(pause=limits.breaker_pause),
-            )
+            Server(url, [AsyncOpenAI(base_url=url, **facts) for _ in pools], Breaker(pause=limits.breaker_pause))
             for url in address.urls
         ]
 
     async def close(self) -> None:
         """Close all connections."""
         for server in self.servers:
-            await server.sdk.close()
+            await server.close()
 
     async def chat(self, question: dict[str, Any], tokens: int = 0) -> Reply:
         """Ask for a chat completion.
 
         Args:
-            question: The request: model, messages, settings.
+            question: The request's JSON: model, messages, settings, a server's own ones among them.
             tokens: What it may need, in and out, for the rate limit.
 
         Raises:
@@ -139,7 +162,7 @@ class Client:
         hide = self.address.key.hide
         try:
             async with asyncio.timeout(self.limits.timeout):
-                raw = await server.sdk.chat.completions.with_raw_response.create(**question)
+                body = await server.ask(question)
         except (APITimeoutError, TimeoutError) as error:
             raise EndpointFailure(TIMED_OUT, f"no answer within {self.limits.timeout:g} s") from error
         except APIConnectionError as error:
@@ -149,7 +172,7 @@ class Client:
             raise of_status(
                 error.status_code, error.code, clean(hide(_words(error))), retry_after(error.response.headers)
             ) from None
-        return read_reply(raw.content, hide)
+        return read_reply(body, hide)
 
     async def _server(self) -> Server:
         """Return the least busy server that may be asked, waiting for one if need be."""

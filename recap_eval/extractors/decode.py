@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from recap_eval.data.images import naming, open_image
 from recap_eval.errors import DataError
 from recap_eval.extractors.frame import Frame
-from recap_eval.models.pixels import as_rgb, naming, open_image, plain_jpeg
+from recap_eval.models.pixels import as_rgb, plain_jpeg
 
 if TYPE_CHECKING:
     import numpy as np

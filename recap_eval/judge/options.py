@@ -18,11 +18,16 @@ JUDGED = 3000  # images; the paper's number
 LONGEST_SEED = 2**31 - 1
 
 
-def add_judge(parser: argparse.ArgumentParser) -> None:
-    """Add who is asked, how, how hard, and how much that may cost."""
+def add_judge(parser: argparse.ArgumentParser, judged: int = JUDGED) -> None:
+    """Add who is asked, how, how hard, and how much that may cost.
+
+    Args:
+        parser: The command's.
+        judged: How many items are judged by default.
+    """
     group = parser.add_argument_group("judge", "A vision LLM behind any OpenAI-compatible server; see docs/judge.md.")
     add_server(group)
-    _add_manner(group)
+    _add_manner(group, judged)
     _add_limits(parser.add_argument_group("asking the judge"))
 
 
@@ -54,7 +59,7 @@ def _add_who(group: Any) -> None:
     group.add_argument("--judge-model", metavar="M", help="its name (default: gpt-4.1-2025-04-14, at OpenAI only)")
 
 
-def _add_manner(group: Any) -> None:
+def _add_manner(group: Any, judged: int) -> None:
     _add_who(group)
     group.add_argument(
         "--judge-template",
@@ -62,7 +67,9 @@ def _add_manner(group: Any) -> None:
         metavar="T",
         help="paper (default: its exact text, 1-5), claims, pairwise, or a file",
     )
-    group.add_argument("--judge-n", default=str(JUDGED), metavar="N", help="items judged, by hash of their key, or all (3000)")
+    group.add_argument(
+        "--judge-n", default=str(judged), metavar="N", help=f"items judged, by hash of their key, or all ({judged})"
+    )
     group.add_argument("--judge-detail", choices=DETAILS, default="auto", help="how closely images are looked at (auto)")
     _add_how(group)
 

@@ -11,6 +11,7 @@ from typing import Any
 from recap_eval.data.coco_ids import JUDGED
 from recap_eval.data.digests import Digests
 from recap_eval.data.items import ImageItem
+from recap_eval.data.pictures import BytesImage, NoImage, Picture, picture_of, size_of
 from recap_eval.endpoint.address import LIMIT_NAMES
 from recap_eval.endpoint.money import image_tokens, text_tokens
 from recap_eval.endpoint.reply import Reply
@@ -20,7 +21,6 @@ from recap_eval.hashrand import combine, text_key
 from recap_eval.judge.answers import Answer
 from recap_eval.judge.parsing import Verdict, judge_reply
 from recap_eval.judge.templates import Template, claims_of
-from recap_eval.models.pictures import BytesImage, NoImage, Picture, picture_of, size_of
 
 VERSION = 1  # raised when the same question would be put otherwise
 MODEL = "gpt-4.1-2025-04-14"  # a dated snapshot that takes a temperature and a seed; GPT-4V, the paper's, is gone

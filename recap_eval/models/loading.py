@@ -8,7 +8,7 @@ from recap_eval.errors import UserError, unknown_name
 from recap_eval.models.base import DualEncoder, Loading
 
 PRECISIONS = ("auto", "fp32", "bf16")
-HUB = "transformers:"
+HUB, LONGCLIP = "transformers:", "longclip:"
 
 
 def load(spec: str, how: Loading | None = None) -> DualEncoder:
@@ -17,7 +17,7 @@ def load(spec: str, how: Loading | None = None) -> DualEncoder:
     Args:
         spec: A folder (our artifact, open_clip's local form, or a transformers folder); a LongCLIP checkpoint file;
             NAME/PRETRAINED as in open_clip, where PRETRAINED may be a checkpoint file; hf-hub:ORG/NAME (open_clip);
-            transformers:ORG/NAME; or MODULE:ATTR, one's own class.
+            transformers:ORG/NAME; longclip:ORG/NAME; or MODULE:ATTR, one's own class.
         how: How to load and run it.
 
     Raises:
@@ -30,10 +30,10 @@ def load(spec: str, how: Loading | None = None) -> DualEncoder:
         from recap_eval.models import transformers
 
         return transformers.load(spec.removeprefix(HUB), how)
-    if path.is_file():
+    if path.is_file() or spec.startswith(LONGCLIP):
         from recap_eval.models import longclip
 
-        return longclip.load(path, how)
+        return longclip.load(longclip.fetched(spec.removeprefix(LONGCLIP)) if spec.startswith(LONGCLIP) else path, how)
     if ":" in spec and not spec.startswith(("hf-hub:", "local-dir:")) and not path.exists():
         from recap_eval.models import own
 

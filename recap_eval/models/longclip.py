@@ -20,6 +20,25 @@ SECOND = "positional_embedding_res"
 NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # facts that OpenAI keeps among the weights
 
 
+def fetched(repo: str) -> Path:
+    """Return a LongCLIP checkpoint of the hub, such as BeichenZhang/LongCLIP-L, whose file is longclip-L.pt.
+
+    Raises:
+        DataError: There is no such repository or file, or the hub cannot be reached.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    name = f"longclip-{repo.rpartition('-')[2]}.pt"
+    try:
+        return Path(hf_hub_download(repo, name))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise DataError(
+            f"Cannot get {name} of {repo} from the hub ({type(error).__name__}).",
+            "Check name and network, or name a file that is here: --longclip-model longclip-L.pt",
+        ) from error
+
+
 def load(path: Path, how: Loading) -> OpenClipModel:
     """Load a LongCLIP checkpoint file.
 

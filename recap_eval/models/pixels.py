@@ -7,54 +7,17 @@ apart on photographs (docs/protocols.md).
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from recap_eval.data.images import naming, open_image
 from recap_eval.data.items import Box
-from recap_eval.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from PIL.Image import Image
-
-
-FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")  # what the web has
-
-
-def open_image(payload: bytes) -> Image:
-    """Open an encoded image; raises what PIL raises.
-
-    Formats that no web image has are not opened: PIL's reader of EPS would run a program on the file, and some others fail in
-    ways of their own.
-    """
-    from PIL import Image
-
-    return Image.open(io.BytesIO(payload), formats=FORMATS)
-
-
-@contextmanager
-def naming(where: str) -> Iterator[None]:
-    """Turn what goes wrong while an image is opened or decoded into an error that names it.
-
-    Raises:
-        DataError: It is not a whole image.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    # PIL's decoder of AVIF raises RuntimeError.
-    broken = (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
-    try:
-        yield
-    except broken as error:
-        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error  # PIL tells an address in memory
-        raise DataError(
-            f"{where} is not a readable image ({reason}).", "Replace it, or count and leave out bad images: --skip-bad"
-        ) from error
-
 
 JPEG, PLAIN = b"\xff\xd8", ("YCbCr", "Gray")  # colour spaces that PIL and libjpeg-turbo turn into RGB alike
 

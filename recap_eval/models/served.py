@@ -10,6 +10,7 @@ from typing import Any
 
 from recap_eval.console import progress_bar
 from recap_eval.data.items import ImageItem
+from recap_eval.data.pictures import picture_of
 from recap_eval.endpoint.address import LIMIT_NAMES, Address, demand_key
 from recap_eval.endpoint.client import Client, Limits
 from recap_eval.endpoint.drive import drive
@@ -17,7 +18,6 @@ from recap_eval.endpoint.failures import EndpointDown, EndpointFailure
 from recap_eval.errors import DataError
 from recap_eval.models.base import ModelId
 from recap_eval.models.captioner import Ask, Keep, Missed, Said
-from recap_eval.models.pictures import picture_of
 
 GIVE_UP = 8  # questions that fail for good before any is answered, unless those are to be left out
 

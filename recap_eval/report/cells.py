@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from recap_eval.board import Board
-from recap_eval.leaderboard import Cell, Row, Table
+from recap_eval.leaderboard import Cell, Group, Row, Table
 from recap_eval.published import PublishedRow, PublishedTable
-from recap_eval.report.forms import Form, forms, published_forms
+from recap_eval.report.forms import Form, forms, named, published_forms
 
 BEST, TIED, SEPARABLE = "**", "~", "*"
 NOT_RUN = "not run"
@@ -42,25 +44,32 @@ def delta_text(cell: Cell | None, form: Form) -> str:
     return f"{form.signed(found.value)} [{form.signed(found.low)}, {form.signed(found.high)}]{mark}"
 
 
-def headers(table: Table) -> list[str]:
-    """Return the column headers: label, direction, n, chance."""
+def headers(table: Table, rows: Sequence[Row] | None = None) -> list[str]:
+    """Return the column headers: label, direction, n, chance; of all rows, or of some."""
     out, shape = [], forms(table)
     for number, column in enumerate(table.board.columns):
-        cell = next((row.cells[number] for row in all_rows(table) if number in row.cells), None)
+        found = [row.cells[number] for row in (all_rows(table) if rows is None else rows) if number in row.cells]
         facts, arrow = [], ""
-        if cell is not None:
-            metric = cell.results[0].record["metrics"][column.metric]
-            facts = [f"n={cell.n}"] + (
+        if found:
+            metric = found[0].results[0].record["metrics"][column.metric]
+            facts = [f"n={_n(found) if table.board.by_data else found[0].n}"] + (
                 [f"chance {shape[number].figure(metric['chance'])}"] if metric["chance"] is not None else []
             )
-            arrow = " ↑" if metric["higher_is_better"] else " ↓"
-        out.append(f"{column.label}{arrow}" + (f" ({', '.join(facts)})" if facts else ""))
+            arrow = " ↓" if not metric["higher_is_better"] else "" if table.board.by_data else " ↑"
+        name = named(column) if table.board.by_data else column.label
+        out.append(f"{name}{arrow}" + (f" ({', '.join(facts)})" if facts else ""))
     return out
+
+
+def _n(cells: Sequence[Cell]) -> str:
+    """Return how many items cells have: a number, or the least and the most."""
+    counts = sorted({cell.n for cell in cells})
+    return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}–{counts[-1]:,}"
 
 
 def all_rows(table: Table) -> list[Row]:
     """Return every row of the table."""
-    return [row for sweep in table.sweeps for row in sweep.rows] + list(table.others)
+    return [row for part in table.parts for row in part.rows]
 
 
 def seeds_text(row: Row) -> str:
@@ -78,14 +87,42 @@ def grid(table: Table, rows: tuple[Row, ...], first: str, deltas: bool) -> list[
     return lines
 
 
+def upright(lines: list[list[str]], void: str) -> list[list[str]]:
+    """Return a grid turned about its diagonal, so that models stand side by side; columns without a figure are left out.
+
+    Args:
+        lines: The grid, header first.
+        void: What stands where there is no figure.
+    """
+    head, *body = lines
+    kept = [number for number in range(1, len(head)) if any(line[number] != void for line in body)]
+    return [["", *[line[0] for line in body]], *[[head[number], *[line[number] for line in body]] for number in kept]]
+
+
+def group_grid(table: Table, group: Group) -> list[list[str]]:
+    """Return the rows of a group as text, header first; on a board with a section for each data set, models side by side."""
+    if not table.board.by_data:
+        return grid(table, group.rows, "model", deltas=False)
+    shape = forms(table)
+    cells = [[row.label, *[cell_text(row.cells.get(number), form) for number, form in enumerate(shape)]] for row in group.rows]
+    return upright([["", *headers(table, group.rows)], *cells], NOT_RUN)
+
+
+def not_run(table: Table, group: Group) -> str:
+    """Return a sentence on the columns that nothing of a group has, on a board that leaves those out; "" if there are none."""
+    measured = {number for row in group.rows for number in row.cells}
+    lacking = [column.label for number, column in enumerate(table.board.columns) if number not in measured]
+    return f"Not run: {'; '.join(lacking)}." if table.board.by_data and lacking else ""
+
+
 def axis_name(board: Board) -> str:
     """Return the header of the first column of measured sweeps and published rows."""
     return "p" if board.axis else "model"
 
 
-def others_title(board: Board) -> str:
+def group_title(board: Board, group: Group) -> str:
     """Return the heading of models that have no place on the axis."""
-    return "Models without a mix" if board.axis else "Models"
+    return group.title or ("Models without a mix" if board.axis else "Models")
 
 
 def published_label(board: Board, row: PublishedRow) -> str:
@@ -102,14 +139,15 @@ def published_grid(table: Table, group: PublishedTable, around: str = "") -> lis
         group: The published rows.
         around: Markup around each figure.
     """
-    labels = [column.label + ("" if column.higher_is_better else " ↓") for column in table.board.columns]
+    name = named if table.board.by_data else (lambda column: column.label)
+    labels = [name(column) + ("" if column.higher_is_better else " ↓") for column in table.board.columns]
     lines, shape = [[axis_name(table.board), *labels]], published_forms(table, group)
     for row in group.rows:
         found = [row.figure(column.task, column.metric, column.data_name) for column in table.board.columns]
         told = zip(found, shape, strict=True)
         cells = [NOT_PUBLISHED if value is None else f"{around}{form.printed(value)}{around}" for value, form in told]
         lines.append([published_label(table.board, row), *cells])
-    return lines
+    return upright(lines, NOT_PUBLISHED) if table.board.by_data else lines
 
 
 def pipe(lines: list[list[str]], words: tuple[str, ...] = ()) -> str:

@@ -117,7 +117,7 @@ def listing_text(listing: Listing, label: str, more: list[str], width: int) -> s
     head = f"{names(listing)[0]} on {listing.result.task} ({data['name']}, {data['split']}): {metric_line(listing, label)}"
     lines = [*_wrapped(head, width), *_wrapped(count_line(listing), width), *_cells(listing, width)]
     for note in [*notes(listing), *more]:
-        lines += _wrapped(f"note: {note}", width)
+        lines += _wrapped(f"note: {note}", width, whole=True)
     for number, failure in enumerate(listing.shown, start=1):
         lines += ["", *_failure(number, failure, listing, width)]
     return "\n".join(lines)
@@ -134,10 +134,11 @@ def _cells(listing: Listing, width: int) -> list[str]:
     return [*_wrapped(counts, width), *_wrapped(difference_line(listing), width)]
 
 
-def _wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+def _wrapped(text: str, width: int, first: str = "", rest: str = "", whole: bool = False) -> list[str]:
+    """Return a text in lines; `whole` keeps long words, such as paths, in one piece."""
     return textwrap.wrap(
-        visible(text), width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
-    ) or [first.rstrip()]  # fmt: skip
+        visible(text), width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False, break_long_words=not whole
+    ) or [first.rstrip()]
 
 
 def _failure(number: int, failure: Failure, listing: Listing, width: int) -> list[str]:

@@ -51,10 +51,20 @@ def times(column: Column) -> str:
     return "" if column.scale == 1 else f"× {column.scale:g}"
 
 
+def unit_of(column: Column) -> str:
+    """Return what figures of a column are shown in: %, × 100 of what is no share, nothing for a distance as it is."""
+    return "%" if is_percent(column) else "" if times(column) in column.label else times(column)
+
+
+def named(column: Column) -> str:
+    """Return a column's label with its unit."""
+    unit = unit_of(column)
+    return f"{column.label}, {unit}" if unit else column.label
+
+
 def titled(column: Column) -> str:
-    """Return a column's label with its unit, for plots: %, × 100 of what is no share, nothing for a distance as it is."""
-    unit = "%" if is_percent(column) else "" if times(column) in column.label else times(column)
-    arrow = "" if column.higher_is_better else " ↓"
+    """Return a column's label with direction and unit, for plots."""
+    unit, arrow = unit_of(column), "" if column.higher_is_better else " ↓"
     return f"{column.label}{arrow}" + (f", {unit}" if unit else "")
 
 
@@ -80,7 +90,7 @@ def form(scale: float, unit: str, values: Iterable[float]) -> Form:
 
 def forms(table: Table) -> list[Form]:
     """Return the form of each column's measured figures."""
-    rows = [row for sweep in table.sweeps for row in sweep.rows] + list(table.others)
+    rows = [row for part in table.parts for row in part.rows]
     cells = [[row.cells[number] for row in rows if number in row.cells] for number in range(len(table.board.columns))]
     return [
         form_of(column, [cell.estimate.value for cell in found])

@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recap_eval.leaderboard import Row, Table
+from recap_eval.leaderboard import Group, Row, Table
 from recap_eval.published import PublishedTable
 from recap_eval.report import cells, text
 from recap_eval.report.forms import forms
@@ -73,27 +73,36 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str]) -> st
     """
     groups = [
         {
-            "title": sweep.title,
-            "first": "p",
-            "support": support(table, sweep),
-            "rows": [(row.label, cells.seeds_text(row), _cells(table, row, links)) for row in sweep.rows],
-            "has_delta": True,
+            "title": sweep.title, "support": support(table, sweep), "has_delta": True, "after": "",
+            "first": ["p", "seeds"], "headers": cells.headers(table),
+            "rows": [(row.label, [cells.seeds_text(row)], _cells(table, row, links)) for row in sweep.rows],
         }
         for sweep in table.sweeps
-    ]
-    if table.others:
-        rows = [(row.label, cells.seeds_text(row), _cells(table, row, links)) for row in table.others]
-        title = cells.others_title(table.board)
-        groups.append({"title": title, "first": "model", "support": [], "rows": rows, "has_delta": False})
+    ]  # fmt: skip
+    groups += [_group(table, group, links) for group in table.groups]
     page: str = environment().get_template("board.html").render(
         opening=opening(table),
-        board=table.board, groups=groups, headers=cells.headers(table), plots=_told(table, plots), legend=_legend(table),
-        left_out=table.left_out, sources=text.sources_text(table),
-        published=[_published(table, group) for group in table.published],
-        not_measured="" if table.measured else text.NOT_MEASURED, hint=text.measure_command(table.board),
-        not_ranked=text.not_ranked(table.board),
+        board=table.board, groups=groups, plots=_told(table, plots), legend=_legend(table), left_out=table.left_out,
+        sources=text.sources_text(table), published=[_published(table, group) for group in table.published],
+        not_ranked=text.not_ranked(table.board), not_measured="" if table.measured else text.NOT_MEASURED,
+        hint=text.measure_command(table.board),
     )  # fmt: skip
     return page + "\n"
+
+
+def _group(table: Table, group: Group, links: dict[str, str]) -> dict[str, object]:
+    """Return models without an axis: one a row, or on a board with a section for each data set one a column."""
+    found = [_cells(table, row, links) for row in group.rows]
+    facts: dict[str, object] = {"title": cells.group_title(table.board, group), "support": [], "has_delta": False}
+    facts |= {"after": cells.not_run(table, group)}
+    if not table.board.by_data:
+        rows = [(row.label, [cells.seeds_text(row)], one) for row, one in zip(group.rows, found, strict=True)]
+        return facts | {"first": ["model", "seeds"], "headers": cells.headers(table), "rows": rows}
+    names = cells.headers(table, group.rows)
+    there = [number for number in range(len(names)) if any(number in row.cells for row in group.rows)]
+    nothing: list[str] = []
+    upright = [(names[number], nothing, [one[number] for one in found]) for number in there]
+    return facts | {"first": [""], "headers": [row.label for row in group.rows], "rows": upright}
 
 
 def _told(table: Table, plots: dict[str, str]) -> dict[str, str]:

@@ -31,10 +31,12 @@ def latex(table: Table) -> str:
     for sweep in table.sweeps:
         note = [text.legend(board).replace("**Bold**", "Bold"), *_data(table)]
         parts += _tabular(f"{board.title}: {sweep.title}", _measured(table, sweep.rows, "p"), note)
-    if table.others:
-        parts += _tabular(cells.others_title(board), _measured(table, table.others, "model"), [text.legend_items(board)])
-    for group in table.published:
-        parts += _tabular(f"{board.title}, {group.place} of {group.title}", _printed(table, group), [text.not_ranked(board)])
+    for group in table.groups:
+        lines = [[escape(word) for word in line] for line in cells.group_grid(table, group)]
+        notes = [text.legend_items(board), cells.not_run(table, group)]
+        parts += _tabular(f"{board.title}: {cells.group_title(board, group)}", lines, notes)
+    for source in table.published:
+        parts += _tabular(f"{board.title}, {source.place} of {source.title}", _printed(table, source), [text.not_ranked(board)])
     return "\n".join(parts) + "\n"
 
 

@@ -27,14 +27,16 @@ def _printed_only(table: Table) -> list[str]:
 
 
 def _models_only(table: Table) -> list[str]:
-    models, columns = len(table.others), len(table.board.columns)
-    filled = sum(len(row.cells) for row in table.others)
-    named = "One model is" if models == 1 else f"{models} models are"
-    whole = "all columns" if filled == models * columns else f"{filled} of {models * columns} cells"
+    rows = [row for group in table.groups for row in group.rows]
+    models, columns = len({row.label for row in rows}), len(table.board.columns)
+    filled = sum(len(row.cells) for row in rows)
+    kind = "set" if table.board.by_data else "model"
+    named = f"One {kind} is" if models == 1 else f"{models} {kind}s are"
+    whole = "all columns" if filled == len(rows) * columns else f"{filled} of {len(rows) * columns} cells"
     return [
         f"{named} measured in {whole}, on {_data(table)}.",
-        "Each figure supports a statement on its model and these items, within its interval.",
-        f"Models are listed, not ranked: whether two differ is told by `recap-eval compare`, item by item{_beside(table)}.",
+        f"Each figure supports a statement on its {kind} and these items, within its interval.",
+        f"They are listed, not ranked: whether two differ is told by `recap-eval compare`, item by item{_beside(table)}.",
     ]
 
 
@@ -49,7 +51,7 @@ def _what(table: Table) -> str:
 
 
 def _data(table: Table) -> str:
-    names = list(dict.fromkeys(f"{source['name']} ({source['reference']})" for source in table.sources.values()))
+    names = list(dict.fromkeys(f"{source['name']} ({source['reference']})" for _, source in table.sources))
     return ", ".join(names[:2]) + (f" and {len(names) - 2} more data sets" if len(names) > 2 else "")
 
 

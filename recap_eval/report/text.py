@@ -11,7 +11,9 @@ from recap_eval.report.cells import (
     all_rows,
     base_name,
     grid,
-    others_title,
+    group_grid,
+    group_title,
+    not_run,
     pipe,
     published_grid,
     published_label,
@@ -34,6 +36,8 @@ LEGEND = (  # {base} is the baseline's name
 
 def scales_text(board: Board) -> str:
     """Say by what the figures of a board are multiplied."""
+    if board.by_data:
+        return "Figures are in the units beside their names"
     found: dict[str, list[str]] = {}
     for column in board.columns:
         found.setdefault(times(column) or "unscaled", []).append(column.label)
@@ -60,7 +64,7 @@ def legend_items(board: Board) -> str:
 def sources_text(table: Table) -> list[str]:
     """Return one line per data set: name, split, what it is, fingerprint."""
     seen: dict[str, list[str]] = {}
-    for number, source in table.sources.items():
+    for number, source in table.sources:
         line = f"{source['name']} {source['split']}: {source['reference']}, fingerprint {source['fingerprint'][:12]}"
         seen.setdefault(line, []).append(table.board.columns[number].label)
     return [f"{line} ({', '.join(labels)})" for line, labels in seen.items()]
@@ -84,13 +88,18 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
     if not table.measured:
         parts.append(f"{NOT_MEASURED} Measure a model: `{measure_command(board)}`")
     parts += [f"![{title}]({file})" for file, title in plots.items()]
-    if table.others:
-        parts += [f"## {others_title(board)}", pipe(grid(table, table.others, "model", deltas=False))]
-        parts += [] if table.sweeps else [legend_items(board)]
-    for group in table.published:
-        parts += [f"## {published_title(group)}", f"[{group.title}]({group.url}), {group.place}. {not_ranked(board)}"]
-        told = [*group.notes, *derived(table, group)]
-        parts += ["\n".join(f"- {note}" for note in told), pipe(published_grid(table, group, around="_"))]
+    for group in table.groups:
+        parts += [f"## {group_title(board, group)}", pipe(group_grid(table, group)), not_run(table, group)]
+    if table.groups and not table.sweeps:
+        parts.append(legend_items(board))
+    for printed in table.published:
+        told = f"[{printed.title}]({printed.url}), {printed.place}. {not_ranked(board)}"
+        parts += [
+            f"## {published_title(printed)}",
+            told,
+            "\n".join(f"- {note}" for note in [*printed.notes, *derived(table, printed)]),
+        ]
+        parts.append(pipe(published_grid(table, printed, around="_")))
     if table.left_out:
         parts += ["## Left out: not comparable", "\n".join(f"- {line}" for line in table.left_out)]
     if table.measured:
@@ -130,7 +139,7 @@ def records(table: Table) -> list[dict[str, object]]:
     Where there are published rows, `kind` and `source` tell them from measured ones; they have neither interval nor rank.
     Values are not scaled. Where not all are shares, `unit` says what they are and `table_scale` by what tables multiply them.
     """
-    groups = [(sweep.title, sweep.rows) for sweep in table.sweeps] + [("", table.others)]
+    groups = [(part.title, part.rows) for part in table.parts]
     out = [
         _record(table, title, row, number, cell)
         for title, rows in groups
@@ -212,8 +221,9 @@ def terminal(table: Table) -> str:
     for sweep in table.sweeps:
         parts += [sweep.title, _plain(table, sweep.rows, "p")]
         parts += [f"paired difference to {base_name(table.board)}:", _plain(table, sweep.rows, "p", deltas=True)]
-    if table.others:
-        parts += [_plain(table, table.others, "model")]
+    for part in table.groups:
+        parts += [part.title, aligned(group_grid(table, part)), not_run(table, part)] if table.board.by_data else []
+        parts += [] if table.board.by_data else [_plain(table, part.rows, "model")]
     if not table.measured:
         parts += [NOT_MEASURED, f"Measure a model: {measure_command(table.board)}"]
     for group in table.published:
@@ -221,7 +231,7 @@ def terminal(table: Table) -> str:
         parts += [aligned(published_grid(table, group)), *[f"  {note}" for note in [*group.notes, *derived(table, group)]]]
     if table.left_out:
         parts += ["left out, not comparable:", *[f"  {line}" for line in table.left_out]]
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
 
 
 def _plain(table: Table, rows: tuple[Row, ...], first: str, deltas: bool = False) -> str:

@@ -84,6 +84,7 @@ class Scores:
         facts: How the scores came about, for the result's `run`.
         folded: Metrics whose mean and error were made as the data went by. Items of theirs, if there are any, are a sample.
         details: What is more than a figure, such as histograms, for plots.
+        bad: What is wrong with the items that were left out, by where they are; the result is partial then.
     """
 
     metrics: dict[str, ItemScores]
@@ -96,6 +97,7 @@ class Scores:
     facts: dict[str, Any] = field(default_factory=dict)
     folded: dict[str, Estimate] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    bad: dict[str, str] = field(default_factory=dict)
 
 
 class Asked(Protocol):

@@ -1,4 +1,4 @@
-"""What a caption set is measured by: a table of families of metrics. What needs images goes in here too, as further rows."""
+"""What a caption set is measured by: a table of families of metrics, of its text alone or with what it is a caption of."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from recap_eval.captions import flags
 from recap_eval.captions.survey import Survey
 from recap_eval.errors import UserError, unknown_name
 from recap_eval.tasks.base import Metric, Scores
+from recap_eval.tasks.judged import METRICS as JUDGED
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from recap_eval.captions.pictured import Views
+    from recap_eval.judge.rating import Config
+    from recap_eval.tasks.captions_seen import Sight
 
 KIND = "captions"
 LIMITS = (77, 128, 248)  # CLIP's context, the paper's text length, LongCLIP's context
@@ -29,6 +34,10 @@ class Given:
         references: Reference captions by key, for the family that asks for them.
         reference_tokens: How references are split into words: "ptb" or "words".
         truth: Parquet of a scenes split, for the family that asks for it.
+        column: Which column it is.
+        views: The keyed sample with its images, for families that ask for it.
+        sight: That sample as a dual encoder sees it, likewise.
+        jury: The judge at work, likewise.
     """
 
     survey: Survey
@@ -36,6 +45,10 @@ class Given:
     references: dict[str, list[str]] | None = field(default=None, repr=False)
     reference_tokens: str = "ptb"
     truth: Path | None = None
+    column: str = ""
+    views: Views | None = None
+    sight: Sight | None = None
+    jury: Config | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,8 @@ class Family:
         paired: Whether its figures depend on the other column, so that they name it in their settings.
         version: Raised whenever the same captions would give another figure.
         tokenizer: Whose tokens it counts; set where it is asked for.
+        looks: What looks at images for it: "model", "judge", or "" for a family of the text alone.
+        scorer: Which model that is, by the user's word; set where it is asked for.
     """
 
     name: str
@@ -59,6 +74,8 @@ class Family:
     paired: bool = False
     version: int = 1
     tokenizer: str = ""
+    looks: str = ""
+    scorer: str = ""
 
     @property
     def kind(self) -> str:
@@ -105,6 +122,8 @@ REFERENCES = (
     Metric("cider", "CIDEr", unit="score"),
     *_shares(bleu_1="BLEU-1", bleu_2="BLEU-2", bleu_3="BLEU-3", bleu_4="BLEU-4", rouge_l="ROUGE-L"),
 )
+CLIP = (Metric("clip_cosine", "CLIP cosine", unit="cosine"), *_lower("truncated"))
+SHARES = (Metric("clip_share_softmax", "CLIP share (softmax)", 0.5), Metric("clip_win_rate", "CLIP wins", 0.5))
 CLAIMS = ("object", "colour", "size", "place", "relation", "count", "ground", "texture")
 TRUTH = (
     *_shares(truth="true claims", recall="told of what is there"),
@@ -113,6 +132,7 @@ TRUTH = (
 )  # fmt: skip
 
 COUNTED, DRAWN = "recap_eval.tasks.captions_counted", "recap_eval.tasks.captions_sampled"
+SEEN = "recap_eval.tasks.captions_seen"
 FAMILIES = {
     "length": Family("captions-length", LENGTH, ("length",), f"{COUNTED}:lengths"),
     "tokens": Family("captions-tokens", TOKENS, (), f"{COUNTED}:token_lengths"),
@@ -125,7 +145,15 @@ FAMILIES = {
     "nouns": Family("captions-nouns", NOUNS, (), f"{DRAWN}:nouns"),
     "references": Family("captions-references", REFERENCES, ("all",), "recap_eval.tasks.captions_references:scores"),
     "truth": Family("captions-truth", TRUTH, ("all",), "recap_eval.tasks.captions_truth:scores"),
+    "clip": Family("captions-clip", CLIP, (), f"{SEEN}:looked", looks="model"),
+    "longclip": Family("captions-longclip", CLIP, (), f"{SEEN}:looked", looks="model"),
+    "judge": Family("captions-judge", (JUDGED["rating"],), (), "recap_eval.tasks.captions_judged:rated", looks="judge"),
 }  # fmt: skip
+TWO_WAY = {  # asked for with the family of the same key wherever there are two columns
+    name: Family(f"captions-{name}-shares", SHARES, (), f"{SEEN}:shared", paired=True, looks="model")
+    for name in ("clip", "longclip")
+}
+SCORERS = {"clip": "ViT-L-14/openai", "longclip": "longclip:BeichenZhang/LongCLIP-L"}  # the paper's, section 4
 DEFAULT = ("length", "tokens", "vocabulary", "flags", "diversity")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from recap_eval.captions.pictured import Views
 from recap_eval.captions.survey import All
 from recap_eval.data.parquet import read_columns
 from recap_eval.data.scenes.claims import VERSION, claims
@@ -13,6 +14,7 @@ from recap_eval.data.scenes.told import Claims
 from recap_eval.data.scenes.verdict import KINDS, Verdict, held_against
 from recap_eval.data.scenes.world import COLOURS, GROUNDS, PLACES, SHAPES, SIZES, TEXTURES, Scene, Thing
 from recap_eval.errors import DataError, UserError
+from recap_eval.judge.agreement import correlate
 from recap_eval.tasks.base import ItemScores, Scores
 from recap_eval.tasks.captions import Given
 
@@ -79,6 +81,35 @@ def scores(given: Given) -> Scores:
     metrics = {name: items for name, items in found.items() if items is not None}
     absent = tuple(name for name in found if name not in metrics)
     return Scores(metrics, _extra(judged, len(state.found), len(scenes)), absent=absent)
+
+
+def rank_by_truth(path: Path, views: Views, column: str, found: ItemScores) -> dict[str, float]:
+    """Return how a measure of captions ranks them by the share of their claims that hold: Spearman and Kendall's tau-b.
+
+    Args:
+        path: Parquet of the scenes' ground truth.
+        views: The captions with their keys.
+        column: Which of them.
+        found: The measure, by the views' names.
+
+    Returns:
+        Coefficients, ends of their 95 % bootstrap intervals, captions counted; nothing where they cannot be told.
+    """
+    scenes = read_truth(path)
+    rows = zip(views.names, views.keys, views.column(column), strict=True)
+    told = {name: (claims(text), scenes[key]) for name, key, text in rows if text is not None and key in scenes}
+    shares = {name: held_against(said, scene).truth for name, (said, scene) in told.items()}
+    pairs = [
+        (value, share)
+        for name, value in zip(found.items, found.values.tolist(), strict=True)
+        if (share := shares.get(name)) is not None
+    ]
+    known = {kind: correlate(kind, [a for a, _ in pairs], [b for _, b in pairs]) for kind in ("spearman", "kendall")}
+    figures: dict[str, float] = {"truth_n": float(len(pairs))}
+    for kind, one in known.items():
+        ends = {} if one is None else {"": one.value, "_low": one.low, "_high": one.high}
+        figures |= {f"truth_{kind}{end}": value for end, value in ends.items() if value is not None}
+    return figures
 
 
 def _items(judged: Sequence[Judged], test: Callable[[Verdict], float | None]) -> ItemScores | None:

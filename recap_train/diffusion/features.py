@@ -223,7 +223,8 @@ class Features:
         if name not in self._open:
             if len(self._open) >= MAPPED:
                 self._open.pop(next(iter(self._open)))
-            self._open[name] = np.load(self.folder / name, mmap_mode="r")
+            mapped = np.load(self.folder / name, mmap_mode="r")
+            self._open[name] = mapped.view(np.ndarray)  # whose slices cost a fraction of a memmap's
         return self._open[name]
 
 
@@ -249,13 +250,16 @@ class FeatureFeed:
         return self.features.places()
 
     @cached_property
-    def _ends(self) -> np.ndarray:
-        return np.cumsum(self.features.sizes())
+    def _firsts(self) -> np.ndarray:
+        """(S + 1,) number of the first sample of each part, and of all samples."""
+        return np.concatenate([[0], np.cumsum(self.features.sizes())])
 
     @cached_property
-    def _marks(self) -> dict[tuple[bool, ...], Captions]:
-        """Captions that say their own slot, by which captions there are: the mix chooses among them as among texts."""
-        return {}
+    def _marks(self) -> list[Captions]:
+        """Captions that say their own slot, by which of them there are: the mix chooses among them as among texts."""
+        slots = range(len(self.features.slots))
+        marks = [[str(slot) if code >> slot & 1 else "" for slot in slots] for code in range(1 << len(slots))]
+        return [Captions(one[0], tuple(one[1:])) for one in marks]
 
     def for_worker(self, workers: int) -> FeatureFeed:
         """Return the same: what is mapped is shared."""
@@ -266,35 +270,36 @@ class FeatureFeed:
         import torch
 
         visit, ledger = self.plan.visit(start, stop), Ledger(seen=stop - start)
-        part = np.searchsorted(self._ends, visit.index, side="right")
-        first = self._ends[part] - self.features.sizes()[part]
-        shown = self.plan.mix.show([self._marked(index) for index in visit.index], visit.choices, ledger.mix)
-        moments = np.stack([self._moments(*place) for place in zip(part, visit.index - first, strict=True)])
-        states = [self._states(*wanted) for wanted in zip(part, visit.index, shown, strict=True)]
-        padded, present = padded_states(states)
-        encoded = [torch.from_numpy(array) for array in (moments, padded, present)]
-        return Encoded(encoded[0], encoded[1], encoded[2], visit.keys, visit.epoch, ledger)
+        part = np.searchsorted(self._firsts, visit.index, side="right") - 1
+        places = self._places[visit.index]
+        there = (places[:, :, 1] > 0) @ (1 << np.arange(places.shape[1]))
+        shown = self.plan.mix.show([self._marks[code] for code in there.tolist()], visit.choices, ledger.mix)
+        padded, present = padded_states(self._states(part.tolist(), places.tolist(), shown))
+        moments = torch.from_numpy(self._moments(part, visit.index - self._firsts[part]))
+        return Encoded(moments, torch.from_numpy(padded), torch.from_numpy(present), visit.keys, visit.epoch, ledger)
 
-    def _marked(self, index: int) -> Captions:
-        filled = tuple((self._places[index, :, 1] > 0).tolist())
-        if filled not in self._marks:
-            marks = [str(slot) if there else "" for slot, there in enumerate(filled)]
-            self._marks[filled] = Captions(marks[0], tuple(marks[1:]))
-        return self._marks[filled]
+    def _array(self, part: int, ending: str) -> np.ndarray:
+        return self.features.array(f"{self.features.manifest['parts'][part]['name']}{ending}")
 
-    def _part(self, number: int) -> str:
-        return str(self.features.manifest["parts"][number]["name"])
-
-    def _moments(self, part: int, row: int) -> np.ndarray:
-        found: np.ndarray = self.features.array(f"{self._part(part)}{MOMENTS}")[row]
+    def _moments(self, part: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """Return (B, 2C, h, w) moments of rows of parts."""
+        shape = self._array(int(part[0]), MOMENTS).shape[1:]
+        found = np.empty((len(part), *shape), dtype=np.float16)
+        for number in np.unique(part):
+            rows = part == number
+            found[rows] = self._array(int(number), MOMENTS)[row[rows]]
         return found
 
-    def _states(self, part: int, index: int, mark: str) -> np.ndarray:
-        """Return (L, D) the states of the caption that a mark names, those of the empty text for none."""
-        if not mark:
-            return self.features.array(EMPTY)
-        first, rows = self._places[index, int(mark)]
-        return self.features.array(f"{self._part(part)}{STATES}")[first : first + rows]
+    def _states(self, part: list[int], places: list[list[list[int]]], shown: list[str]) -> list[np.ndarray]:
+        """Return (L, D) states of the caption that each mark names, those of the empty text for none."""
+        found = []
+        for number, spans, mark in zip(part, places, shown, strict=True):
+            if not mark:
+                found.append(self.features.array(EMPTY))
+                continue
+            first, rows = spans[int(mark)]
+            found.append(self._array(number, STATES)[first : first + rows])
+        return found
 
 
 def padded_states(states: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -503,5 +503,6 @@ def test_a_run_converts_an_original_by_itself_and_captions_as_the_conversion_doe
         assert done.returncode == 0, done.stderr
         assert ("converting it into" in done.stderr) == (number == 0), done.stderr
         (path,) = (tmp_path / f"run{number}" / "captions").iterdir()
-        rows.append([(one["re_caption"], one["model_id"]) for one in pq.read_table(path).to_pylist()])
-    assert rows[0] == rows[1] == rows[2] and len(rows[0]) == 3 and rows[0][0][1].startswith("ckpt@")
+        rows.append([(one["re_caption"], *one["model_id"].split("@")) for one in pq.read_table(path).to_pylist()])
+    assert rows[0] == rows[2] and len(rows[0]) == 3 and {row[1] for row in rows[0]} == {"ckpt"}
+    assert [(row[0], row[2]) for row in rows[1]] == [(row[0], row[2]) for row in rows[0]], "the same captions and revision"

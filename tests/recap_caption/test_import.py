@@ -231,7 +231,8 @@ def test_a_torn_shard_gives_what_it_still_has(both, images, tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     done = ask(both, "--images", images, "--out", tmp_path / "o", "--json")
     facts = report(done)
-    assert facts["torn_shards"] == 1 and 5 <= facts["outcomes"]["paired"] < 8 and "00001" in done.stderr
+    assert facts["torn_shards"] == 1 and json.loads((tmp_path / "o" / "00001_stats.json").read_text())["counts"]["torn"]
+    assert 5 <= facts["outcomes"]["paired"] < 8 and "00001" in done.stderr
 
 
 def test_a_shard_of_strangers_leaves_no_tar_and_is_counted(both, tmp_path):

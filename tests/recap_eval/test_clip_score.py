@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from fakes import Card
+from pictured import made_views
 from PIL import Image
 from tiny_clips import WORDS, make_clip
 from torchmetrics.functional.multimodal import clip_score
 
 from recap_eval.embed import Embedder
 from recap_eval.models.loading import load
+from recap_eval.tasks.captions_seen import Sight
 from recap_eval.tasks.generation import clip_scores
 
 
@@ -94,3 +96,13 @@ def test_beyond_77_tokens_theirs_forgets_the_caption_and_ours_does_not(folder, t
         values[0] == pytest.approx(values[2], abs=1e-6) == pytest.approx(values[3], abs=1e-6)
     )  # what is read, is read to its end
     assert scores.extra["truncated_share"] == 0.75
+
+
+def test_cosines_of_caption_sets_are_torchmetrics_too(folder, theirs):
+    captions = [caption(i, words) for i, words in enumerate((1, 5, 12, 30, 60, 74, 75))]
+    views = made_views([card(i) for i in range(len(captions))], re_caption=captions, org_caption=captions[::-1])
+    sight = Sight(views, Embedder(load(str(folder)), progress=False))
+    for column, texts in (("re_caption", captions), ("org_caption", captions[::-1])):
+        expected = [their_score(theirs, i, text) for i, text in enumerate(texts)]
+        cosines = 100 * sight.cosines(column)
+        assert np.maximum(cosines, 0) == pytest.approx(expected, abs=1e-4) and not sight.cut(column).any()

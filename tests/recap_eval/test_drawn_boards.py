@@ -203,10 +203,10 @@ def test_models_without_a_mix_have_one_row_for_all_prompts(tmp_path):
         draw(tmp_path, "fid", name="theirs", prompts=prompts, fingerprint=digest, meta={"p_original": None})
     render_board("dit-mix", tmp_path, tmp_path / "rep")
     table = build_table("dit-mix", tmp_path)
-    (row,) = table.others
+    (row,) = table.groups[0].rows
     assert row.label == "theirs" and sorted(row.cells) == [0, 2] and not table.left_out
     draw(tmp_path, "fid", name="theirs", meta={"p_original": None, "sampled": "8 steps, 9"}, fingerprint="b" * 64, n="8")
-    assert [row.label for row in build_table("dit-mix", tmp_path).others] == [
+    assert [row.label for row in build_table("dit-mix", tmp_path).groups[0].rows] == [
         "theirs (w-theirs, 4 steps, 1234abcd)",
         "theirs (w-theirs, 8 steps, 9)",
     ]

@@ -18,6 +18,7 @@ from scipy import stats
 from recap_eval.data.coco_ids import JUDGED, chosen, draw_number
 from recap_eval.data.digests import Digests
 from recap_eval.data.items import FileImage
+from recap_eval.data.pictures import BytesImage, picture_of, size_of
 from recap_eval.endpoint.reply import Reply
 from recap_eval.errors import DataError, UserError
 from recap_eval.judge.agreement import correlate, krippendorff, place_bias, repeats_agree
@@ -25,7 +26,6 @@ from recap_eval.judge.answers import Answers
 from recap_eval.judge.parsing import judge_reply
 from recap_eval.judge.questions import Item, Judge, questions_of, sampled
 from recap_eval.judge.templates import claims_of, delimited, find_template, numbered, shipped
-from recap_eval.models.pictures import BytesImage, picture_of, size_of
 
 PAPER = """[Image Caption] CAPTION
 Rate whether the caption is of high-quality and fluent and correctly matches the given image. The rating should be 1-5, \

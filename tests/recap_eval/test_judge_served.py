@@ -7,6 +7,7 @@ from PIL import Image
 from serving import serving
 from tiny_llava import make_llava
 
+from recap_eval.data.pictures import BytesImage
 from recap_eval.endpoint.address import Address
 from recap_eval.endpoint.client import Limits
 from recap_eval.endpoint.failures import EndpointDown
@@ -15,7 +16,6 @@ from recap_eval.judge.asking import Setup
 from recap_eval.judge.questions import Item, Judge
 from recap_eval.judge.rating import Config, judge_items
 from recap_eval.judge.templates import find_template
-from recap_eval.models.pictures import BytesImage
 
 pytestmark = [pytest.mark.serial, pytest.mark.slow]
 

@@ -260,6 +260,19 @@ def test_longclip(tmp_path, pictures):
     assert ours(model, pictures).shape == (4, 16)
 
 
+def test_longclip_of_the_hub_is_its_file(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.hf_hub_download", lambda *given: asked.append(given) or str(tmp_path / "longclip-L.pt")
+    )
+    with pytest.raises(DataError, match=r"longclip-L\.pt cannot be read safely"):
+        load("longclip:ORG/LongCLIP-L")
+    assert asked == [("ORG/LongCLIP-L", "longclip-L.pt")]
+    monkeypatch.undo()
+    with pytest.raises(DataError, match=r"Cannot get longclip-B\.pt of ORG/LongCLIP-B from the hub"):
+        load("longclip:ORG/LongCLIP-B")
+
+
 def test_a_file_that_is_no_longclip_names_the_way(tiny, tmp_path):
     torch.save(tiny.state_dict(), tmp_path / "some.pt")
     with pytest.raises(DataError, match="does not say which model") as caught:

@@ -162,7 +162,7 @@ def test_published_rows_are_in_no_statistic(measured, tmp_path):
     (tmp_path / "results").symlink_to(measured / "results")
     ours, bare = build_table("clip-mix", measured), build_table("mine", tmp_path)
     assert statistics(ours) == statistics(bare)
-    assert len(ours.published) == 1 and not bare.published and ours.others[0].label == "ViT-B-16/openai"
+    assert len(ours.published) == 1 and not bare.published and ours.groups[0].rows[0].label == "ViT-B-16/openai"
 
 
 def test_csv_tells_published_from_measured(measured, tmp_path):

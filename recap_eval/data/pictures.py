@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from recap_eval.data.images import naming, open_image
 from recap_eval.data.items import ImageItem
-from recap_eval.models.pixels import naming, open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -1,0 +1,1 @@
+"""What a run would take, found out by captioning a few images of its input."""
