@@ -1,4 +1,4 @@
-# make demo   from a bare clone to a report: scenes, CLIP at three mixes, evaluation
+# make demo   from a bare clone to a report: scenes, a captioner's recaptions, CLIP at three mixes, evaluation
 # make captioner   the captioner of scenes that comes with the package, anew
 # make test   what CI runs: make check, then all tests
 # make check  lint, format, types, layers, reports up to date
@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 demo: $(READY)
-	$(BIN)/recap-eval study studies/clip-mix.yaml --root build/demo --set samples=60000 --set seed=0
+	$(BIN)/recap-eval study studies/recaption-mix.yaml --root build/demo --set samples=60000 --set seed=0
 
 # The committed reports reports/clip.* and reports/captions.*: about half an hour on two cores.
 board: $(READY)

@@ -1,5 +1,8 @@
-"""The study behind `make demo` and `make board`, on a world of a few images."""
+"""The studies behind `make board` and `make demo`, on a world of a few images."""
 
+import json
+
+import pyarrow.parquet as pq
 import pytest
 from support import ROOT, recap, recap_apart
 
@@ -22,3 +25,16 @@ def test_the_loop_from_scenes_to_report_and_again(tmp_path):
     assert again.stdout.count("measured before, not measured again") == 5
     last = recap("recap-eval", *words, "--only", "report", "--dry-run", cwd=tmp_path)
     assert "6 nodes under demo: 3 done, 3 to run" in last.stdout
+
+
+@pytest.mark.serial
+@pytest.mark.slow
+def test_the_loop_with_a_captioner(tmp_path):
+    done = recap_apart("recap-eval", "study", ROOT / "studies" / "recaption-mix.yaml", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "8 of 8 nodes done" in done.stderr and (tmp_path / "demo/reports/clip.svg").is_file()
+    captions = pq.read_table(tmp_path / "demo/captions/captions").to_pylist()
+    assert len(captions) == 96 and {row["status"] for row in captions} == {"ok"}
+    assert {row["model_id"].partition("@")[0] for row in captions} == {"scenes-tiny"}
+    truth = next((tmp_path / "demo/leaderboards/results").rglob("captions-truth-*.json"))
+    assert json.loads(truth.read_text())["metrics"]["truth"]["value"] > 0.95
