@@ -31,7 +31,7 @@ def add_captioner(commands: Any) -> argparse.ArgumentParser:
     parser = add_command(commands, "captioner", "train a LLaVA that describes images, stage by stage", EXAMPLES)
     need = add_need(parser, "whole: scenes or shards; stages: LLaVA's JSON, HQ-Edit's parquet, scenes or shards")
     need.add_argument("--recipe", required=True, metavar="R", help="llava15-llama3-8b, scenes-tiny, or recipe.json")
-    need.add_argument("--stage", metavar="S", help="projector, instruct, hq-edit or whole (default: the recipe's only one)")
+    need.add_argument("--stage", metavar="S", help="projector, instruct, hq-edit or whole (default: whole, if there)")
     need.add_argument("--images", type=as_path, metavar="DIR", help="folder that the JSON's image paths start from")
     need.add_argument("--caption-key", metavar="KEY", help="of shards: txt or json:FIELD (scenes: json:re_caption)")
     _add_start(parser)
