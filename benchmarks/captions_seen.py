@@ -1,7 +1,7 @@
 """Images a second of `recap-eval captions --metrics clip` against the bare forward passes of the same model on the same pairs.
 
-    python -m benchmarks.captions_seen                 ViT-B-32, 256 photographs in a shard; needs the machine alone
-    python -m benchmarks.captions_seen --images 64 --rounds 3
+    python -m benchmarks.captions_seen                 ViT-B-32, 128 photographs in a shard; needs the machine alone
+    python -m benchmarks.captions_seen --images 64 --rounds 5
 
 The family reads shards, joins, draws, digests, decodes, tokenizes, embeds and compares, with nothing in the cache. The bare
 forward takes pixels and tokens that are ready, 64 at a time, texts at full length; "without padding" takes texts as the family
@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.clip_eval import NAME, SENTENCE, alternating, photo
 from recap_eval.captions.image_index import index_images
-from recap_eval.captions.image_source import open_source
+from recap_eval.captions.image_source import find_places, open_source
 from recap_eval.captions.pictured import Views, draw_rows, view
 from recap_eval.captions.scan import Question
 from recap_eval.console import positive
@@ -63,7 +63,7 @@ def write_shard(path: Path, n: int) -> None:
 
 def drawn(path: Path, n: int) -> Views:
     """Join and draw, as the command does."""
-    index = index_images(open_source([str(path)], None), "key")
+    index = index_images(open_source(find_places([str(path)]), None), "key")
     rows, tally = draw_rows([path], PAIR, index, n, progress=False)
     return view(rows, PAIR, index, tally, Digests())
 
@@ -99,8 +99,8 @@ def sorted_batches(tokens: torch.Tensor) -> list[torch.Tensor]:
 def main() -> None:
     """Time both and print images a second."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=positive, default=256)
-    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--images", type=positive, default=128)
+    parser.add_argument("--rounds", type=positive, default=3)
     args = parser.parse_args()
     keep_freed_memory()
     torch.manual_seed(0)
@@ -114,7 +114,8 @@ def main() -> None:
         path = Path(place) / "00000.tar"
         write_shard(path, args.images)
         views = drawn(path, args.images)
-        pixels = torch.stack([model.pixels.load(image.read_image(), image.where, None) for image in views.images])
+        decoded = [model.pixels.load(image.read_image(), image.where, None) for image in views.images]
+        pixels = model.pixels.batch(decoded, "cpu")
         tokens = tokenizer([text or "" for column in PAIR.columns for text in views.column(column)])
         cases = {
             "family clip": lambda: family(path, args.images, model),

@@ -24,6 +24,7 @@ from recap_eval.results import Result, identity, new_record, result_path, scale_
 from recap_eval.runner import Options, Outcome, known_result, measure_each
 from recap_eval.tasks.captions import FAMILIES, SCORERS, TWO_WAY, Family, Given
 from recap_eval.tasks.captions_seen import Pictures, Sight
+from recap_eval.tasks.captions_truth import RANKED
 from recap_eval.tasks.judged import METRICS
 
 PRECISE = 4  # significant digits of a figure in a line
@@ -157,7 +158,7 @@ class Bench:
         model, given = self._set.model(self._column), self.given_to(family)
         source, settings = self._source(given.views), self._settings(family)
         path = result_path(self._options.out, family, model, identity(family, model, source, settings))
-        if (known := known_result(path, self._options)) is not None:
+        if (known := known_result(path, self._options)) is not None and not _lacks_truth(family, given, known):
             return known, False
         start = time.perf_counter()
         scores = family.measure(given)
@@ -202,6 +203,11 @@ class Bench:
     def extras(self) -> Extras:
         """What some families need."""
         return self._extras
+
+
+def _lacks_truth(family: Family, given: Given, known: Result) -> bool:
+    """Return whether a measure is to be held against the scenes' truth now and was not then: its figures are the same."""
+    return bool(family.looks) and not family.paired and given.truth is not None and RANKED not in known.record["extra"]
 
 
 def _token_settings(family: Family, bench: Bench) -> dict[str, Any]:

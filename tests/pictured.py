@@ -12,7 +12,7 @@ from fakes import ALL_KINDS, Card
 from support import write_tar
 
 from recap_eval.captions.image_index import index_images
-from recap_eval.captions.image_source import open_source
+from recap_eval.captions.image_source import find_places, open_source
 from recap_eval.captions.pictured import Tally, Views, draw_rows, view
 from recap_eval.captions.scan import Question
 from recap_eval.data.digests import Digests
@@ -85,13 +85,15 @@ PLACES = {
 
 def views_of(files, place, on="sha256", size=1000, question=PAIR) -> Views:
     """Join caption files with the images of a place and draw a sample."""
-    index = index_images(open_source([str(place)], None), on)
+    index = index_images(open_source(find_places([str(place)]), None), on)
     rows, tally = draw_rows(files, question, index, size, progress=False)
     return view(rows, question, index, tally, Digests())
 
 
 def made_views(cards, **columns) -> Views:
     """Return views of images that are at hand already."""
-    names = [f"k{number}" for number in range(len(cards))]
-    texts = list(zip(*columns.values(), strict=True))
-    return Views(tuple(columns), names, list(cards), Digests().of(cards), [""] * len(cards), texts, "key", Tally(len(cards)))
+    names, nothing = [f"k{number}" for number in range(len(cards))], [""] * len(cards)
+    texts, numbers = list(zip(*columns.values(), strict=True)), list(range(len(cards)))
+    return Views(
+        tuple(columns), names, list(cards), Digests().of(cards), nothing, texts, numbers, "key", Tally(len(cards))
+    )  # fmt: skip

@@ -38,3 +38,15 @@ def test_the_loop_with_a_captioner(tmp_path):
     assert {row["model_id"].partition("@")[0] for row in captions} == {"scenes-tiny"}
     truth = next((tmp_path / "demo/leaderboards/results").rglob("captions-truth-*.json"))
     assert json.loads(truth.read_text())["metrics"]["truth"]["value"] > 0.95
+
+
+@pytest.mark.serial
+def test_caption_sets_are_measured_by_models_of_several_mixes(tmp_path):
+    words = ["study", ROOT / "studies" / "captions.yaml", *SMALL, "--set", "metrics=length,truth,clip"]
+    done = recap_apart("recap-eval", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "demo" / "reports" / "captions.md").read_text()
+    assert "## scenes-test: 48 rows of caption files (drawn scenes, not web data)" in text
+    for model in ("scenes-tiny-p0-s0", "scenes-tiny-p1-s0"):
+        assert f"CLIP two-way share (softmax) by {model}, %" in text
+    assert "judge's rating; human rating" in text.partition("Not run:")[2]

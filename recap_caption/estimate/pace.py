@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-NEW = 0.1  # of the longest gap: a longer one begins another burst
+START = 0.25  # the most of all captions that may be left out with the first burst
 FEWEST = 3  # bursts after the first from which an interval can be told
 
 
@@ -38,6 +38,8 @@ class Estimate:
 def bursts(moments: Sequence[float]) -> list[tuple[float, int]]:
     """Return when captions came together, and how many: an engine answers a batch, or what was asked together, at once.
 
+    A gap longer than the mean begins another burst.
+
     Args:
         moments: Seconds at which captions came, ascending.
 
@@ -47,23 +49,24 @@ def bursts(moments: Sequence[float]) -> list[tuple[float, int]]:
     if not moments:
         return []
     gaps = [after - before for before, after in pairwise(moments)]
-    longest = max(gaps, default=0.0)
-    edges = [place for place, gap in enumerate(gaps, start=1) if gap > NEW * longest] + [len(moments)]
+    middle = (moments[-1] - moments[0]) / max(1, len(gaps))
+    edges = [place for place, gap in enumerate(gaps, start=1) if gap > 0 and gap >= middle] + [len(moments)]
     starts = [0, *edges[:-1]]
     return [(moments[end - 1], end - start) for start, end in zip(starts, edges, strict=True)]
 
 
 def pace(moments: Sequence[float], began: float) -> Estimate:
-    """Return the seconds that a caption takes, the first burst left out where there are others, for it includes the start.
+    """Return the seconds that a caption takes.
 
-    The standard error is that of a ratio, seconds by captions over bursts.
+    The first burst includes the start, and is left out unless it is much of all. The standard error is that of a ratio,
+    seconds by captions over bursts.
 
     Args:
         moments: Seconds at which captions came, ascending; at least one.
         began: When the first was asked for.
     """
     found = bursts(moments)
-    if len(found) == 1:
+    if found[0][1] > START * len(moments):
         return Estimate((moments[-1] - began) / len(moments), None, 1)
     took = [after[0] - before[0] for before, after in pairwise(found)]
     counts = [count for _, count in found[1:]]

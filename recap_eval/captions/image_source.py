@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -38,27 +39,28 @@ def find_places(words: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for word in words:
         place = Path(word).expanduser()
-        here = [place] if place.is_file() else _in_folder(place) if place.is_dir() else _matching(place)
+        here = _in_folder(place) if place.is_dir() else _kinds([place] if place.is_file() else _matching(place))
         if not here:
-            raise DataError(
-                f"{word} holds no image.", "Name shards, a folder of images, or parquet with images: --images PLACE"
-            )
+            hint = "Name shards, a folder of images, or parquet with their bytes: --images PLACE"
+            raise DataError(f"{word} holds no image.", hint)
         found |= dict.fromkeys(here)
     kinds = sorted({_kind(path) for path in found})
     if len(kinds) > 1:
-        raise DataError(
-            f"{words[0]} holds {' and '.join(kinds)}.", "Name those that are meant, as a pattern: --images 'DIR/*.tar'"
-        )
+        raise DataError(f"{words[0]} holds {' and '.join(kinds)}.", "Name those that are meant: --images 'DIR/*.tar'")
     return sorted(found)
 
 
 def _matching(pattern: Path) -> list[Path]:
-    return [path for name in glob.glob(str(pattern), recursive=True) if (path := Path(name)).is_file() and _kind(path)]  # noqa: PTH207
+    return [Path(name) for name in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207
+
+
+def _kinds(paths: Iterable[Path]) -> list[Path]:
+    return [path for path in paths if _kind(path) and path.is_file()]
 
 
 def _in_folder(folder: Path) -> list[Path]:
     """Return what a folder holds of images: shards and parquet come before single files, which may be their leavings."""
-    files = [path for path in folder.rglob("*") if _kind(path) and not path.name.startswith(".") and path.is_file()]
+    files = _kinds(path for path in folder.rglob("*") if not path.name.startswith("."))
     packed = [path for path in files if path.suffix.lower() in (SHARDS, PARQUET)]
     return packed or files
 
@@ -111,14 +113,20 @@ class Files:
 
 
 class Shards:
-    """Images in shards of img2dataset.
+    """Images in shards of img2dataset, indexed when they are first needed: that may take long.
 
     Args:
-        shards: The shards.
+        paths: The shards.
+        cache: Folder of indexes, or None.
+        skip_bad: Leave out what is damaged.
     """
 
-    def __init__(self, shards: ShardSet) -> None:
-        self._shards = shards
+    def __init__(self, paths: Sequence[Path], cache: Path | None, skip_bad: bool) -> None:
+        self._paths, self._cache, self._skip_bad = list(paths), cache, skip_bad
+
+    @cached_property
+    def _shards(self) -> ShardSet:
+        return open_shards(self._paths, self._cache, self._skip_bad)
 
     def __len__(self) -> int:
         return len(self._shards)
@@ -167,7 +175,9 @@ class Tables:
         path, column = self._paths[file], next((name for name in KEYS if name in self._names[file]), None)
         rows = range(self._starts[file][-1])
         names = [f"{path.name}:{row}" for row in rows] if column is None else read_columns(path, [column])[0]
-        yield from (str(name) if there else "" for name, there in zip(names, self._there(file), strict=True))
+        yield from (
+            str(name) if there and name is not None else "" for name, there in zip(names, self._there(file), strict=True)
+        )
 
     def digests(self) -> Iterator[str]:
         """Yield all digests: as stated where the column is there, else of the bytes."""
@@ -226,21 +236,20 @@ def blocks_of(things: Iterable[T]) -> Iterator[list[T]]:
     return iter(lambda: list(islice(left, BLOCK)), [])
 
 
-def open_source(words: Sequence[str], cache: Path | None, skip_bad: bool = False) -> Source:
-    """Return the images that words stand for.
+def open_source(paths: Sequence[Path], cache: Path | None, skip_bad: bool = False) -> Source:
+    """Return the images of files of one kind; see `find_places`.
 
     Args:
-        words: Paths, folders and patterns.
+        paths: The files.
         cache: The cache folder, where shards' indexes and files' digests are kept, or None.
         skip_bad: Leave out what is damaged of shards.
 
     Raises:
-        DataError: There are none, of several kinds, or damaged ones.
+        DataError: A parquet file is damaged, or holds no image; of shards this is found out when they are first asked.
     """
-    paths = find_places(words)
     memory = None if cache is None else cache / MEMORY
     kinds: dict[str, Callable[[], Source]] = {
-        "shards": lambda: Shards(open_shards(paths, None if cache is None else cache / INDEXES, skip_bad)),
+        "shards": lambda: Shards(paths, None if cache is None else cache / INDEXES, skip_bad),
         "parquet files": lambda: Tables(paths, memory),
         "images": lambda: Files(paths, memory),
     }

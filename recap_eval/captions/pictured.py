@@ -88,6 +88,7 @@ class Views:
         digests: (N) digests of the images' bytes.
         stated: (N) digests that the rows state, "" where they state none.
         texts: (N) captions, each by column.
+        numbers: (N) the images' numbers, in the order in which they lie.
         on: What was joined on.
         tally: What became of all rows.
     """
@@ -98,6 +99,7 @@ class Views:
     digests: list[str]
     stated: list[str]
     texts: list[Texts] = field(repr=False)
+    numbers: list[int]
     on: str
     tally: Tally
 
@@ -121,8 +123,13 @@ class Views:
 
     def first(self, n: int) -> Views:
         """Return the sample of the first n rows, which is that of size n."""
-        cut = (self.keys[:n], self.images[:n], self.digests[:n], self.stated[:n], self.texts[:n])
+        cut = (self.keys[:n], self.images[:n], self.digests[:n], self.stated[:n], self.texts[:n], self.numbers[:n])
         return Views(self.columns, *cut, self.on, self.tally)
+
+    @cached_property
+    def as_stored(self) -> list[int]:
+        """(N) places in the order in which the images lie: in another, each would cost a row group of a parquet file."""
+        return sorted(range(len(self)), key=self.numbers.__getitem__)
 
     def column(self, name: str) -> list[str | None]:
         """Return (N) captions of a column, None where there is none."""
@@ -247,7 +254,11 @@ def view(rows: Sequence[Pictured], question: Question, index: ImageIndex, tally:
     Raises:
         DataError: An image cannot be read.
     """
-    images = [index.source.item(row.image, row.key) for row in rows]
-    stated, texts = [row.sha256 for row in rows], [row.texts for row in rows]
-    keys = [row.key for row in rows]
-    return Views(question.columns, keys, images, digests.of(images), stated, texts, index.on, tally)
+    order = sorted(range(len(rows)), key=lambda place: rows[place].image)
+    items = {place: index.source.item(rows[place].image, rows[place].key) for place in order}
+    found = dict(zip(order, digests.of(list(items.values())), strict=True))
+    places = range(len(rows))
+    return Views(
+        question.columns, [row.key for row in rows], [items[place] for place in places], [found[place] for place in places],
+        [row.sha256 for row in rows], [row.texts for row in rows], [row.image for row in rows], index.on, tally,
+    )  # fmt: skip

@@ -47,18 +47,23 @@ def find_lookers(args: argparse.Namespace, families: dict[str, Family], device: 
         UserError: A wrong word, or an option of images without a metric that needs them.
         DataError: A model cannot be had, or there are no images.
     """
-    from recap_eval.captions.image_source import open_source
+    from recap_eval.captions.image_source import find_places, open_source
     from recap_eval.data.root import default_cache
     from recap_eval.judge.options import config_of, sample_of
+    from recap_eval.judge.questions import TEMPLATE_HINT
+    from recap_eval.memory import keep_freed_memory
 
     looking = {name: family for name, family in families.items() if family.looks}
     _refuse_idle(args, looking)
     if not looking:
         return None
-    scorers = _scorers(args, looking)
+    keep_freed_memory()
     jury, judged = (config_of(args), sample_of(args)) if "judge" in looking else (None, None)
+    if jury is not None and jury.judge.template.n_texts != 1:
+        raise UserError(f"The template {jury.judge.template.name} compares two captions.", TEMPLATE_HINT)
     cache = None if args.no_cache else args.cache or default_cache()
-    source = open_source(args.images or args.captions, cache, args.skip_bad)
+    source = open_source(find_places(args.images or args.captions), cache, args.skip_bad)
+    scorers = _scorers(args, looking)
     return Lookers(_load(args, scorers, device), scorers, jury, judged, source)
 
 

@@ -42,7 +42,7 @@ class Sight:
             DataError: An image is unreadable and bad ones are not to be left out; or the model's embeddings are void.
         """
         texts = [text for column in self.views.columns for text in self.views.column(column) if text is not None]
-        self.embedder.fill(self.views.images, texts, shard)
+        self.embedder.fill([self.views.images[place] for place in self.views.as_stored], texts, shard)
 
     @cached_property
     def readable(self) -> np.ndarray:

@@ -25,6 +25,7 @@ WHOLE: dict[str, Callable[[Verdict], float | None]] = {
     "hallucination": lambda one: one.hallucination,
     "all_true": lambda one: None if one.all_true is None else float(one.all_true),
 }
+RANKED = "truth_n"  # of a result: how many captions were ranked by their truth
 Judged = tuple[str, Claims, Verdict]
 
 
@@ -105,7 +106,7 @@ def rank_by_truth(path: Path, views: Views, column: str, found: ItemScores) -> d
         if (share := shares.get(name)) is not None
     ]
     known = {kind: correlate(kind, [a for a, _ in pairs], [b for _, b in pairs]) for kind in ("spearman", "kendall")}
-    figures: dict[str, float] = {"truth_n": float(len(pairs))}
+    figures: dict[str, float] = {RANKED: float(len(pairs))}
     for kind, one in known.items():
         ends = {} if one is None else {"": one.value, "_low": one.low, "_high": one.high}
         figures |= {f"truth_{kind}{end}": value for end, value in ends.items() if value is not None}

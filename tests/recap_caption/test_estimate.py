@@ -41,6 +41,12 @@ def test_the_start_is_left_out():
     assert pace([1.0, 2.0, 3.0], 0.0).interval() is None
 
 
+def test_a_straggler_is_not_taken_for_the_pace():
+    found = pace([*(1 + 0.01 * place for place in range(39)), 6.0], 0.0)
+    assert found == Estimate(6.0 / 40, None, 1)
+    assert pace([1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0], 0.0) == Estimate(pytest.approx(1 / 7), None, 1)
+
+
 def test_the_interval_holds_the_truth_as_often_as_it_says():
     rng, held = random.Random(1), 0
     for _ in range(400):

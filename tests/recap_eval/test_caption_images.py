@@ -9,10 +9,11 @@ import pytest
 from pictured import PAIR, PLACES, as_files, as_parquet, as_shards, card, sha256, text, views_of, write_captions
 
 from recap_eval.captions.image_index import index_images
-from recap_eval.captions.image_source import open_source
+from recap_eval.captions.image_source import find_places, open_source
 from recap_eval.captions.pictured import states_digests
 from recap_eval.captions.sample import STREAM
 from recap_eval.captions.scan import Question
+from recap_eval.data.parquet import RowGroups
 from recap_eval.errors import DataError
 from recap_eval.hashrand import combine_array, text_hashes
 
@@ -96,6 +97,22 @@ def test_cells_without_an_image_are_not_at_hand(tmp_path, plain):
         assert [image.read_image() for image in found.images] == [card(int(name[1:])) for name in found.names]
 
 
+def test_a_sample_in_the_order_of_hashes_is_read_in_the_order_of_files(tmp_path, monkeypatch):
+    """A row group is decoded as a whole: read in another order, each image would cost one."""
+    numbers, made = list(range(400)), []
+    place = PLACES["parquet"](tmp_path / "images", numbers)
+    held = 24 * 4 * (len(card(0)) + 16)  # some twenty of a hundred groups of four: threads are in as many at once
+
+    def groups():
+        made.append(RowGroups(held))
+        return made[0]
+
+    monkeypatch.setattr("recap_eval.captions.image_source.RowGroups", groups)
+    found = views_of([write_captions(tmp_path / "a.parquet", numbers)], place, "key")
+    assert found.numbers != sorted(found.numbers) and [found.numbers[place] for place in found.as_stored] == numbers
+    assert 100 <= made[0].reads < 200  # in the order of hashes it would be over 300
+
+
 def test_coco_ids_join_numbers_with_file_names(tmp_path):
     path = write_captions(tmp_path / "a.parquet", range(3), key=["7", "42", "x"], sha256=None)
     place = as_files(tmp_path / "images", [7, 42], "COCO_val2014_{:012d}.png")
@@ -112,6 +129,13 @@ def test_captions_of_one_key_are_items_of_their_own_in_any_order_of_files(tmp_pa
     found, again = views_of([one, two], place), views_of([two, one], place)
     assert sorted(found.names) == ["k0", "k0#2", "k0#3", "k0#4", "k1"]
     assert (found.names, found.texts) == (again.names, again.texts)
+
+
+def test_rows_of_a_table_without_a_key_are_no_image_of_that_name(tmp_path):
+    keys = ["k0", None, "k2"]
+    place = as_parquet(tmp_path / "images" / "a.parquet", range(3), key=keys).parent
+    path = write_captions(tmp_path / "a.parquet", range(3), key=["k0", "None", "k2"], sha256=None)
+    assert sorted(views_of([path], place, "key").names) == ["k0", "k2"]
 
 
 def test_one_key_of_two_images_is_refused_and_one_image_of_two_keys_is_not(tmp_path):
@@ -152,11 +176,11 @@ def test_places_without_images_are_told(tmp_path):
         urls: "holds no images: its columns are key", cut: "00000.tar", broken: "not a readable parquet",
     }.items():  # fmt: skip
         with pytest.raises(DataError, match=sentence):
-            open_source([str(place)], None)
+            len(open_source(find_places([str(place)]), None))
     with pytest.raises(DataError, match="images and parquet files"):
-        open_source([str(tmp_path / "mixed" / "a"), str(tmp_path / "mixed" / "a.parquet")], None)
-    assert len(open_source([str(tmp_path / "mixed")], None)) == 1
-    assert len(open_source([str(tmp_path / "mixed" / "**" / "*.png")], None)) == 1
+        find_places([str(tmp_path / "mixed" / "a"), str(tmp_path / "mixed" / "a.parquet")])
+    assert len(open_source(find_places([str(tmp_path / "mixed")]), None)) == 1
+    assert len(open_source(find_places([str(tmp_path / "mixed" / "**" / "*.png")]), None)) == 1
     all_lost = as_parquet(tmp_path / "lost.parquet", [1, 2], lost={1, 2})
     with pytest.raises(DataError, match="no image to join"):
-        index_images(open_source([str(all_lost)], None), "key")
+        index_images(open_source([all_lost], None), "key")

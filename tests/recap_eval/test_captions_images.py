@@ -141,6 +141,21 @@ def test_scenes_say_that_they_are_and_how_the_cosine_ranks_by_truth(world, tmp_p
     assert "rank correlation with the truth" in said
 
 
+def test_what_was_measured_without_the_truth_is_held_against_it_when_it_is_named(world, tmp_path, model):
+    words = ("--captions", world / "test", "--caption-preset", "scenes", "--metrics", "clip", "--clip-model", model)
+    words += ("--out", "lb", "--cache", "cache")
+    said = run(tmp_path, *words).stderr
+    assert "rank correlation" not in said
+    first = records(tmp_path / "lb")["test:re_caption", "captions-clip@tiny-p1-s0"]
+    said = run(tmp_path, *words, "--truth", world / "test.parquet").stderr
+    second = records(tmp_path / "lb")["test:re_caption", "captions-clip@tiny-p1-s0"]
+    assert (
+        second["extra"]["truth_n"] == 48 and second["metrics"] == first["metrics"] and second["settings"] == first["settings"]
+    )
+    assert said.count("measured before") == 2  # the shares, which have no truth to be held against
+    assert run(tmp_path, *words, "--truth", world / "test.parquet").stderr.count("measured before") == 4
+
+
 # The judge.
 
 
@@ -204,16 +219,19 @@ def test_ratings_rank_by_the_scenes_truth(world, tmp_path, monkeypatch):
         (("--metrics", "clip", "--images", "nowhere"), 1, ("nowhere holds no image", "shards")),
         (("--metrics", "clip"), 1, ("a.parquet holds no images: its columns are key, sha256", "img2dataset")),
         (("--metrics", "clip", "--images", "images", "--clip-model", "nothing/here"), 2, ("Unknown model",)),
+        (("--metrics", "clip", "--images", "a.csv"), 1, ("a.csv holds no image", "--images PLACE")),
         (("--metrics", "length", "--images", "images"), 2, ("--images is given", "--metrics clip")),
         (("--metrics", "clip", "--images", "images", "--longclip-model", "m"), 2, ("--longclip-model is given", "longclip")),
         (("--metrics", "longclip", "--images", "images"), 1, ("longclip-L.pt", "--longclip-model")),
         (("--metrics", "judge", "--images", "images", "--base-url", "http://127.0.0.1:9/v1"), 2, ("judges is not said",)),
         (("--metrics", "judge", "--images", "images", "--judge-n", "few"), 2, ("neither a number nor all",)),
+        (("--metrics", "judge", "--images", "images", "--judge-template", "pairwise"), 2, ("compares two", "judge check")),
     ],
 )  # fmt: skip
 def test_wrong_requests_are_told_before_anything_is_counted(tmp_path, words, code, fragments):
     as_files(tmp_path / "images", range(3))
     write_captions(tmp_path / "a.parquet", range(3))
+    (tmp_path / "a.csv").write_text("key,caption\n1,x\n")
     done = recap("recap-eval", "captions", "--captions", "a.parquet", *PAIR, *words, "--out", "lb", "--no-cache", cwd=tmp_path)
     assert_two_line_error(done, code, *fragments)
     assert " rows in " not in done.stderr and not (tmp_path / "lb").exists()
