@@ -1,12 +1,10 @@
 """The study behind `make demo` and `make board`, on a world of a few images."""
 
-import pytest
 from support import ROOT, recap, recap_apart
 
 SMALL = ("--root", "demo", "--set", "samples=256", "--set", "seed=0", "--set", "p=0,1", "--set", "scenes=--n 96 --n-eval 48")
 
 
-@pytest.mark.serial
 def test_the_loop_from_scenes_to_report_and_again(tmp_path):
     words = ["study", ROOT / "studies" / "clip-mix.yaml", *SMALL]
     first = recap_apart("recap-eval", *words, cwd=tmp_path)
@@ -24,7 +22,6 @@ def test_the_loop_from_scenes_to_report_and_again(tmp_path):
     assert "6 nodes under demo: 3 done, 3 to run" in last.stdout
 
 
-@pytest.mark.serial
 def test_caption_sets_are_measured_by_models_of_several_mixes(tmp_path):
     words = ["study", ROOT / "studies" / "captions.yaml", *SMALL, "--set", "metrics=length,truth,clip"]
     done = recap_apart("recap-eval", *words, cwd=tmp_path)
