@@ -149,7 +149,7 @@ def measure_limit(folder: Path, steps: int) -> float:
     import torch
 
     from recap_eval.memory import keep_freed_memory
-    from recap_train import cli, clip, training_data
+    from recap_train import attention, cli, clip, training_data
     from recap_train.parallel import World
 
     keep_freed_memory()  # as `recap-train clip` does
@@ -160,7 +160,7 @@ def measure_limit(folder: Path, steps: int) -> float:
     feed = data.feed(run, training_data.plan_of(run, data), tokenizer)
     loop = clip.make_loop(run, model, feed, "limit", World())
     batches = [feed.batch(number * BATCH, (number + 1) * BATCH) for number in range(8)]
-    with clip.plain_attention():
+    with attention.plain_attention():
         for step in range(WARM):
             loop._step(step, batches[step % 8])
         start = time.perf_counter()

@@ -22,7 +22,7 @@ import torch
 
 from recap_eval.data.scenes.write import World, write_world
 from recap_eval.hashrand import text_key
-from recap_train.clip import plain_attention
+from recap_train.attention import plain_attention
 from recap_train.clip import train as train_clip
 from recap_train.diffusion import run as diffusion
 from recap_train.diffusion import vae

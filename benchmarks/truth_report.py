@@ -18,7 +18,6 @@ UPWARD = {
     "FD, random net": False, "FD, pixels": False,
 }  # fmt: skip
 SEMANTIC = tuple(name for name, family in FAMILIES.items() if family.pixels is None)
-PIXEL = tuple(name for name, family in FAMILIES.items() if family.pixels is not None)
 Row = dict[str, Any]
 
 

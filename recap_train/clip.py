@@ -5,10 +5,9 @@ The artifact is open_clip's local folder form: `open_clip.create_model_and_trans
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from recap_eval.artifact import Artifact, find_artifact, write_artifact
 from recap_eval.files import read_json, write_json
 from recap_eval.provenance import run_record
 from recap_train import checkpoint
+from recap_train.attention import fast_attention
 from recap_train.captions import Captions
 from recap_train.evals import ClipSubject, InTraining
 from recap_train.ledger import Ledger
@@ -63,19 +63,6 @@ def _write_config(run: Run, captions: Iterable[Captions]) -> list[str]:
     return [CONFIG, *files]
 
 
-@contextlib.contextmanager
-def plain_attention() -> Iterator[None]:
-    """Let attention be plain matrix products on a CPU.
-
-    torch's fused CPU attention has a slow backward pass at small heads, the larger half of a step of scenes-tiny; plain
-    products made the whole step twice as fast; see benchmarks/attention.py.
-    """
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    with sdpa_kernel(SDPBackend.MATH):
-        yield
-
-
 def train(run: Run) -> tuple[Artifact, bool]:
     """Train, or go on where an earlier call stopped, or find the finished artifact. Under torchrun, with the other processes.
 
@@ -106,7 +93,7 @@ def train_with(run: Run, world: World) -> tuple[Artifact, bool]:
     describe = partial(_made, run, loop, opened.data, started)
     if run.evals is not None:
         loop.hooks = (InTraining(run.evals, run.out, run.name, ClipSubject(run.out, files), loop, describe),)
-    with plain_attention() if world.device == "cpu" else contextlib.nullcontext(), worker_errors():
+    with fast_attention(world.device), worker_errors():
         progress = loop.run()
     return _finish(run, loop, files, progress, describe(loop.seen, progress.ledger)), False
 

@@ -26,8 +26,8 @@ class OtherLoss(RayError):
 
 
 EXCEPTIONS = SimpleNamespace(
-    RayTaskError=RayTaskError, RayActorError=RayActorError, NodeDiedError=OtherLoss, WorkerCrashedError=OtherLoss,
-    ObjectLostError=OtherLoss, OutOfMemoryError=OtherLoss,
+    RayError=RayError, RayTaskError=RayTaskError, RayActorError=RayActorError, NodeDiedError=OtherLoss,
+    WorkerCrashedError=OtherLoss, ObjectLostError=OtherLoss, OutOfMemoryError=OtherLoss,
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from recap_caption.convert.checkpoint import Checkpoint, Held
-from recap_caption.convert.names import BY_VOCABULARY, EMBEDDING, TOWER, Shape, expected_shapes, is_dropped, renamed, tower_name
+from recap_caption.convert.names import BY_VOCABULARY, EMBEDDING, Shape, expected_shapes, is_dropped, renamed, tower_name
 from recap_caption.convert.writing import SIZES, Piece
 from recap_eval.errors import DataError
 
@@ -99,10 +99,6 @@ class Weights:
             shape = (rows, *shape[1:]) if name in BY_VOCABULARY else shape
             found.append(Piece(renamed(name, layout), shape, self.dtype, _Maker(self, name, rows)))
         return found
-
-    def has_tower(self) -> bool:
-        """Tell whether the vision tower's tensors are among these."""
-        return any(name.startswith(TOWER) for name in self.held)
 
     def close(self) -> None:
         """Free the files."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recap_caption.exchange.place import Place
+from recap_caption.exchange.tallies import facts_of, recall
 from recap_caption.rows import PUBLISHED, schema
 from recap_eval.captions.row_files import GOOD, STATUS
 from recap_eval.console import progress_bar
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DATA = "data"
-FACTS = b"recap.exchange"
 ROWS = 1 << 16
 LENGTHS = {"re_length": "re_caption", "org_length": "org_caption"}  # words, as str.split counts
 WANTED = ("re_caption", "key")  # without these, a file is none of captions
@@ -125,22 +124,9 @@ def publish(files: Sequence[Path], place: Place, only: Only, keep_failed: bool) 
     with progress_bar(len(files), "writing", "file") as bar:
         for number, path in enumerate(files):
             target = place.root / DATA / f"train-{number:05d}-of-{len(files):05d}.parquet"
-            total.add(_recall(target) or _publish(path, target, only, keep_failed))
+            total.add(recall(target, Tally) or _publish(path, target, only, keep_failed))
             bar.update()
     return total
-
-
-def _recall(target: Path) -> Tally | None:
-    """Return the counts of a file that is there; the folder's record says that it is of the same question."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not target.is_file():
-        return None
-    try:
-        return Tally(**json.loads(pq.read_metadata(target).metadata[FACTS]))
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{target} is damaged.", "Delete it, then give the same command again.") from error
 
 
 def published_schema() -> pa.Schema:
@@ -167,7 +153,7 @@ def _publish(path: Path, target: Path, only: Only, keep_failed: bool) -> Tally:
                 table = _columns(_meant(pa.table(batch), only, keep_failed, tally), kinds)
                 _count(table, tally)
                 writer.write_table(table)
-            writer.add_key_value_metadata({FACTS: json.dumps(asdict(tally))})
+            writer.add_key_value_metadata(facts_of(tally))
     except pa.ArrowException as error:
         raise DataError(f"{path} is no readable file of captions ({error}).", AGAIN) from error
     return tally

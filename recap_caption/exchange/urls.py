@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recap_caption.exchange.place import Place, identity
 from recap_caption.exchange.published import Form, as_text, check_column, one_form
+from recap_caption.exchange.tallies import facts_of, recall
 from recap_eval.console import progress_bar
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import replacing
@@ -18,7 +18,6 @@ from recap_eval.files import replacing
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FACTS = b"recap.exchange"
 LISTS, SHARDS = "urls", "shards"
 ROWS = 1 << 16
 DIGEST_BITS = 32  # of a sha256, by which a share of the rows is taken
@@ -101,22 +100,9 @@ def _lists(files: list[Path], names: list[str], place: Place, form: Form, wanted
     total = Tally()
     for path, name in zip(files, names, strict=True):
         target = place.root / LISTS / name
-        total.add(_recall(target) or _list(path, target, form, wanted))
+        total.add(recall(target, Tally) or _list(path, target, form, wanted))
         bar.update()
     return total
-
-
-def _recall(target: Path) -> Tally | None:
-    """Return the counts of a list that is there; it is whole, since lists take their places whole."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not target.is_file():
-        return None
-    try:
-        return Tally(**json.loads(pq.read_metadata(target).metadata[FACTS]))
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{target} is damaged.", "Delete it, then give the same command again.") from error
 
 
 def _list(path: Path, target: Path, form: Form, wanted: Wanted) -> Tally:
@@ -137,7 +123,7 @@ def _list(path: Path, target: Path, form: Form, wanted: Wanted) -> Tally:
                 kept = _kept(table, wanted.share, tally)
                 if len(kept):
                     writer.write_table(kept)
-            writer.add_key_value_metadata({FACTS: json.dumps(asdict(tally))})
+            writer.add_key_value_metadata(facts_of(tally))
     except pa.ArrowException as error:
         raise DataError(f"{path} is not a readable parquet file ({error}).", AGAIN) from error
     return tally

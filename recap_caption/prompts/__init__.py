@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 from recap_eval.errors import DataError
 from recap_eval.files import digest_json
@@ -64,7 +65,7 @@ class Prompt:
     samples: int = 1
     without: str | None = None
 
-    @property
+    @cached_property
     def fields(self) -> tuple[str, ...]:
         """The texts of a sample that it asks for, of `FIELDS`."""
         found = set(FIELD.findall(self.text))

@@ -68,9 +68,7 @@ def _cost(run: Run, tokens_in: int, tokens_out: int) -> dict[str, Any] | None:
     """Return US dollars, where the price of the model's tokens is known."""
     from recap_eval.endpoint.money import find_price
 
-    about = run.record["about"]
-    given = (about.get("price_in"), about.get("price_out"))
-    price = find_price(run.config["model_id"], str(about.get("provider", "")), given)
+    price = find_price(run.config["model_id"], str(run.config["engine"].get("provider", "")))
     return None if price is None else {"dollars": round(price.of(tokens_in, tokens_out), 6), "price": price.source}
 
 

@@ -61,13 +61,16 @@ class Asking:
         number, question = divmod(place, len(self.questions))
         return number, *self.questions[question]
 
-    def request(self, place: int, item: Item, read_image: Callable[[], bytes] | None) -> Request | Fault:
+    def request(
+        self, place: int, item: Item, read_image: Callable[[], bytes] | None, number: int | None = None
+    ) -> Request | Fault:
         """Return what is asked at a row's place, or why nothing can be.
 
         Args:
             place: The row's place.
             item: Its sample.
             read_image: Reads the sample's image.
+            number: What the engine is to hand back; None for the place.
         """
         _, prompt, sample = self.split(place)
         if item.fault is not None:
@@ -80,7 +83,7 @@ class Asking:
             return Fault(BAD_TEXT, "MissingText", error.what)
         seed = prompt.seed(self.seed, item.key, sample)
         image = read_image if prompt.sees_image else None
-        return Request(place, text, prompt.system, image, item.where, prompt.sampling, seed)
+        return Request(place if number is None else number, text, prompt.system, image, item.where, prompt.sampling, seed)
 
     def row(self, place: int, item: Item, answer: Answer, made: Made) -> dict[str, Any]:
         """Return a row, without its flags."""

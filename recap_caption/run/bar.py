@@ -10,7 +10,7 @@ from recap_caption.run.progress import Survey
 from recap_caption.run.record import Run
 from recap_eval.console import progress_bar
 
-EVERY = 2.0  # seconds between looks
+EVERY, SHARE = 2.0, 0.05  # seconds between looks; share of the time that looks may take: many shards, many workers, slow disks
 
 
 class Bar:
@@ -23,21 +23,22 @@ class Bar:
 
     def __init__(self, run: Run, generation: Generation) -> None:
         self._survey = Survey(run, generation)
-        self._at = 0.0
+        self._next = 0.0
         found = self._survey.look()
         unit = "image" if len(run.asking.questions) == 1 else "caption"
         self._bar: Any = progress_bar(
-            max(1, found.rows), run.folder.root.name, unit, initial=found.done, disable=False, unit_scale=True
+            found.rows, run.folder.root.name, unit, initial=found.done, disable=False, unit_scale=True
         )
 
     def show(self) -> None:
-        """Draw it, at most every other second."""
-        if time.monotonic() - self._at < EVERY:
+        """Draw it, if it is time to."""
+        began = time.monotonic()
+        if began < self._next:
             return
-        self._at = time.monotonic()
         found = self._survey.look()
+        self._next = began + max(EVERY, (time.monotonic() - began) / SHARE)
         failed = sum(sum(worker["failures"].values()) for worker in found.workers)
-        self._bar.total = max(1, found.rows)
+        self._bar.total = found.rows
         self._bar.set_postfix_str(
             f"{found.token_rate:,.0f} tokens/s, {found.committed:,}/{found.parts:,} shards, {failed:,} failed, "
             f"{len(found.workers)} workers", refresh=False,

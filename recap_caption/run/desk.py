@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from recap_caption.run.disk import check_room
@@ -19,7 +20,7 @@ from recap_eval.errors import DataError
 from recap_eval.hashrand import text_key
 
 ROW, SPARE = 6 << 10, 32 << 20  # bytes that a row may need in spool and output together; bytes beside them
-LOOK = 1.0  # seconds between looks at what others have in hands
+LOOK = 5.0  # seconds between looks at what workers of other machines have in hands
 
 
 @dataclass
@@ -30,19 +31,15 @@ class Desk:
         run: The run.
         leases: Its leases.
         generation: What is being made.
-        only: Names of the parts that may be taken; None for all.
     """
 
     run: Run
     leases: Leases
     generation: Generation = FIRST
-    only: Sequence[str] | None = None
     _order: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         parts = candidates(self.run, self.generation)
-        if self.only is not None:
-            parts = [number for number in parts if self.run.parts[number].name in self.only]
         start = text_key(self.leases.worker) % max(1, len(parts))  # workers begin apart, so that they seldom meet
         self._order = parts[start:] + parts[:start]
 
@@ -74,19 +71,22 @@ class Desk:
         return f"{part.name}.g{self.generation.number}"
 
     def _open(self, part: Part, lease: Lease) -> Job:
-        try:
+        with ExitStack() as undo:  # whatever goes wrong, Ctrl-C too: nothing stays held, and the error goes its way
+            undo.callback(lease.release)
             check_same(self.run, part)
             opened = self.run.source.open(part).first(part.take)
+            undo.callback(opened.close)
             rows = len(opened.items) * len(self.run.asking.questions)
             check_room(self.run.folder.root, ROW * rows + SPARE)
             folder = self.run.folder.spool(part.name, self.generation.number)
             kept, base = read_spool(folder), self._base(part, rows)
             if opened.torn is not None:
                 warn(_torn(part, opened))
-            return Job(part, lease, opened, self.run.asking, Spool(folder, lease.token), kept, base, self.generation.again)
-        except BaseException:
-            lease.release()
-            raise
+            if kept.damaged:
+                warn(f"{part.name}: {kept.damaged:,} answers were cut off while they were written; they are asked again")
+            job = Job(part, lease, opened, self.run.asking, Spool(folder, lease.token), kept, base, self.generation.again)
+            undo.pop_all()
+            return job
 
     def _base(self, part: Part, rows: int) -> list[Row] | None:
         """Return the rows of the generation before."""

@@ -69,23 +69,25 @@ def publish(part: Path, path: Path) -> bool:
     """
     with writing(path):
         try:
-            os.link(part, path)
-        except FileExistsError:
-            return False
-        except FileNotFoundError:  # swept away, because another was first
-            if path.exists():
-                return False
-            raise
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
-            if path.exists():
-                return False
-            part.rename(path)
+            is_ours = _take_name(part, path)
         finally:
             part.unlink(missing_ok=True)
-        sync_folder(path.parent)
-        return True
+        sync_folder(path.parent)  # another's, too: what is there is to outlive what it was made of
+    return is_ours
+
+
+def _take_name(part: Path, path: Path) -> bool:
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if path.exists():  # with the hidden file swept away, perhaps, because another was first
+            return False
+        if error.errno not in NO_LINKS:
+            raise
+        part.rename(path)
+    return True
 
 
 def create(path: Path, payload: bytes) -> bool:

@@ -27,7 +27,8 @@ def sweep(run: Run, generation: Generation) -> None:
     """Remove what dead workers left behind of parts that are committed."""
     for part in run.parts:
         drop_spool(run.folder.spool(part.name, generation.number))
-    for path in (*run.folder.leftovers(), *run.folder.leases.glob("*.lease"), *run.folder.leases.glob(".*")):
+    leases = run.folder.leases.glob(f"*.g{generation.number}.[ls]*")  # others may be those of a retry that has begun
+    for path in (*run.folder.leftovers(generation.number), *leases, *run.folder.leases.glob(".*")):
         path.unlink(missing_ok=True)
 
 

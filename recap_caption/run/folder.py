@@ -80,6 +80,7 @@ class Folder:
         """Return the outputs that readers take."""
         return newest(sorted(path for path in self.captions.glob("*.parquet") if not path.name.startswith(".")))
 
-    def leftovers(self) -> list[Path]:
-        """Return outputs that were written and never took their place."""
-        return sorted(self.captions.glob(f".*{PART}"))
+    def leftovers(self, generation: int) -> list[Path]:
+        """Return outputs of a generation that were written and never took their place."""
+        found = ((path, path.name[1:].rpartition(".parquet.")[0]) for path in self.captions.glob(f".*.parquet.*{PART}"))
+        return sorted(path for path, name in found if split_name(f"{name}.parquet")[1] == generation)

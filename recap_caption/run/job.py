@@ -75,15 +75,19 @@ class Job:
         """Rows that have one."""
         return len(self) - self.left
 
-    def requests(self) -> Iterator[tuple[int, Request]]:
-        """Yield place and question of what is to be asked; what cannot be asked is answered on the way."""
+    def requests(self, numbers: Iterator[int]) -> Iterator[tuple[int, Request]]:
+        """Yield place and question of what is to be asked; what cannot be asked is answered on the way.
+
+        Args:
+            numbers: Gives each question the number that an engine hands back.
+        """
         while self._to_ask and not self.lost:
             place = self._to_ask[0]
             self._waiting.add(place)  # before it leaves the other list: another thread may count both
             self._to_ask.popleft()
             number = self.asking.split(place)[0]
             item = self.opened.items[number]
-            asked = self.asking.request(place, item, self._reader(number, item))
+            asked = self.asking.request(place, item, self._reader(number, item), next(numbers))
             if isinstance(asked, Fault):
                 self.answers[place] = fault_answer(asked)
                 self._waiting.discard(place)

@@ -80,10 +80,7 @@ class Leases:
         if (lease := self._create(path)) is not None:
             return lease
         holder = self._left(path)
-        if holder is None:
-            return None
-        _remove(path, holder)
-        return self._create(path)
+        return None if holder is None else self._take_over(path, holder)
 
     def is_free(self, name: str) -> bool:
         """Return whether nobody has a part, or one who left it."""
@@ -107,11 +104,22 @@ class Leases:
         """Return the parts of which there is a lease, living or left."""
         return {path.name.removesuffix(".lease") for path in self.folder.glob("*.lease")} if self.folder.is_dir() else set()
 
-    def holder(self, name: str) -> dict[str, Any]:
-        """Return what a lease says of its holder; nothing if there is none."""
-        with suppress(OSError):
-            return _read(self._path(name))
-        return {}
+    def _take_over(self, path: Path, holder: dict[str, Any]) -> Lease | None:
+        """Put a lease into the place of one that was left: one process at a time, which looks again first."""
+        lock_path = path.with_suffix(".steal")
+        lock = self._create(lock_path)
+        if lock is None:
+            if self._left(lock_path) is not None:
+                lock_path.unlink(missing_ok=True)
+            return None
+        try:
+            now = self._left(path)
+            if now is None or now.get("token") != holder.get("token"):
+                return None
+            path.unlink(missing_ok=True)
+            return self._create(path)
+        finally:
+            lock.release()
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.lease"
@@ -176,16 +184,3 @@ def _read(path: Path) -> dict[str, Any]:
         except ValueError:
             return {}
     return found if isinstance(found, dict) else {}
-
-
-def _remove(path: Path, holder: dict[str, Any]) -> None:
-    """Take a left lease away; put back what turns out to be another's, made since it was looked at."""
-    grave = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        path.rename(grave)
-    except FileNotFoundError:
-        return
-    if _read(grave).get("token") != holder.get("token"):
-        with suppress(OSError):  # somebody was quicker: then who made it finds out at its next sign of life
-            os.link(grave, path)
-    grave.unlink(missing_ok=True)

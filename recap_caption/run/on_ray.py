@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from recap_caption.engine_options import engine_of
 from recap_caption.options import wanted_of
 from recap_caption.run.bar import Bar
+from recap_caption.run.calling import caption_shards
 from recap_caption.run.folder import Folder
 from recap_caption.run.generation import Generation
 from recap_caption.run.record import Run, read_run
@@ -61,7 +61,7 @@ def run_on_ray(args: argparse.Namespace, command: list[str], generation: Generat
         args: The options of the run.
         command: The words that they were given as.
         generation: What is being made.
-        show: Shows what is about to be captioned; called once, when the run has begun.
+        show: Shows what is about to be captioned; called once, when a run has begun and nothing is committed.
 
     Raises:
         UserError, DataError: No worker could work, for the first one's reason; see also `connected` and `on_cluster`.
@@ -124,26 +124,11 @@ class RayWorker:
         try:
             _enter(post.here)
             folder = Folder(post.args.output.absolute())
-            with _log(folder, number):
-                self._work(folder)
+            with _log(folder, number), wishes_of(post.stop) as wishes:
+                caption_shards(post.args, post.command, post.generation, wishes)
         except UserError as error:
             return error
         return None
-
-    def _work(self, folder: Folder) -> None:
-        from recap_caption.engines.table import make
-        from recap_caption.run.opening import open_run
-        from recap_caption.run.worker import Worker, worker_name
-
-        args, wishes = self._post.args, Wishes()
-        _stop_with(self._post.stop, wishes)
-        wanted = wanted_of(args, list(self._post.command))
-        engine = make(engine_of(args))
-        try:
-            run = open_run(args.output, wanted, engine, worker_name())
-            Worker(run, engine, worker_name(), self._post.generation, wishes).work()
-        finally:
-            engine.close()
 
 
 def _enter(here: Path) -> None:
@@ -159,22 +144,30 @@ def _enter(here: Path) -> None:
 @contextmanager
 def _log(folder: Folder, number: int) -> Iterator[None]:
     """Let what a worker says go where the words of all workers are kept."""
-    with suppress(OSError):
-        folder.logs.mkdir(parents=True, exist_ok=True)
-        with (folder.logs / f"ray-{number}.log").open("a", encoding="utf-8", buffering=1) as log, redirect_stderr(log):
-            yield
-        return
-    yield
+    with ExitStack() as stack:
+        with suppress(OSError):
+            folder.logs.mkdir(parents=True, exist_ok=True)
+            path = folder.logs / f"ray-{number}.log"
+            log = stack.enter_context(path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1))
+            stack.enter_context(redirect_stderr(log))
+        yield
 
 
-def _stop_with(stop: Path, wishes: Wishes) -> None:
+@contextmanager
+def wishes_of(stop: Path) -> Iterator[Wishes]:
+    """Give wishes that are set once a file is there, for as long as the block lasts."""
+    wishes, over = Wishes(), Event()
+
     def watch() -> None:
-        while not wishes:
+        while not wishes and not over.wait(LOOK):
             with suppress(OSError):
                 wishes.term = stop.exists()
-            time.sleep(LOOK)
 
     Thread(target=watch, name="stop", daemon=True).start()
+    try:
+        yield wishes
+    finally:
+        over.set()
 
 
 class Watch:
@@ -201,7 +194,8 @@ class Watch:
             self._post.stop.touch()
         if self._bar is None and self._folder.record.is_file() and self._folder.manifest.is_file():
             found = read_run(self._folder.root)
-            self._show(found)
+            if not self._folder.outputs():
+                self._show(found)
             self._bar = Bar(found, self._post.generation)
         if self._bar is not None:
             self._bar.show()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FACTS, SEAL = b"recap", b"recap.seal"
 OPEN_SEAL = b"sha256:" + b"0" * 64
 NAMES = (*PUBLISHED, *OURS)
+ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 DAMAGED = "Restore the file, or remove it and give the run's command again: its rows are made anew."
 Row = dict[str, Any]
 
@@ -44,8 +45,7 @@ def digest_rows(rows: Iterable[Row]) -> str:
     """Return the sha256 over rows, each a line of JSON with its values in the schema's order."""
     state = hashlib.sha256()
     for row in rows:
-        state.update(json.dumps([row[name] for name in NAMES], separators=(",", ":")).encode())
-        state.update(b"\n")
+        state.update(ENCODE([row[name] for name in NAMES]).encode() + b"\n")
     return state.hexdigest()
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 from recap_caption.run.disk import sync_folder, write_all, writing
 
+ENCODE = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
 
 class Spool:
     """The file of one holder of a part.
@@ -77,7 +79,7 @@ class Spool:
 
 
 def _line(record: dict[str, Any]) -> bytes:
-    text = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
+    text = ENCODE(record).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 

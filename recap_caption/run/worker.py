@@ -6,9 +6,8 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from threading import Lock
 
 from recap_caption.engines.base import Engine, Reply, Request
@@ -42,22 +41,20 @@ class Worker:
         name: The worker's name.
         generation: What is being made.
         wishes: Set from outside when it is to stop.
-        only: Names of the parts that it may take; None for all.
 
     Attributes:
         show: Called every second while it works.
     """
 
     def __init__(
-        self, run: Run, engine: Engine, name: str, generation: Generation = FIRST, wishes: Wishes | None = None,
-        only: Sequence[str] | None = None,
+        self, run: Run, engine: Engine, name: str, generation: Generation = FIRST, wishes: Wishes | None = None
     ) -> None:  # fmt: skip
         self.show: Callable[[], None] = lambda: None
         self.run, self.engine, self.generation = run, engine, generation
         self.wishes = Wishes() if wishes is None else wishes
         self.devices = int(engine.about.get("devices", 1))
         self.tally = Tally(name, self.devices)
-        self._desk = Desk(run, Leases(run.folder.leases, name), generation, only)
+        self._desk = Desk(run, Leases(run.folder.leases, name), generation)
         self._open: list[Job] = []
         self._asked: dict[int, tuple[Job, int]] = {}
         self._numbers = itertools.count()
@@ -136,14 +133,13 @@ class Worker:
         try:
             while not self.is_stopping() and (job := self._take()) is not None:
                 near = min(AHEAD, int(SHARE * len(job)))
-                for place, request in job.requests():
+                for place, request in job.requests(self._numbers):
                     if self.is_stopping():
                         return
-                    number = next(self._numbers)
-                    self._asked[number] = (job, place)
+                    self._asked[request.place] = (job, place)
                     if job.to_ask <= near:
                         self._open_next()
-                    yield replace(request, place=number)
+                    yield request
                 self._commit_if_whole(job)
         except UserError as error:  # never thrown through an engine: it would drop what is under way
             self._fail(error)

@@ -105,10 +105,12 @@ class Source(Protocol):
     Attributes:
         form: One of `FORMS`.
         names: What it consists of, in order, without the folders that lead there; found without opening anything.
+        has_texts: Whether its images have texts beside them, as far as can be told at a glance.
     """
 
     form: str
     names: list[str]
+    has_texts: bool
 
     def parts(self) -> Iterator[Part]:
         """Yield its parts in order, without identities."""
@@ -153,11 +155,13 @@ class Reading:
         return {name: role for name, role in named.items() if role not in (None, NO_ROLE)}
 
     def check(self, form: str) -> None:
-        """Check that its roles are of the kind that an input of this form has.
+        """Check that it names what an input of this form has.
 
         Raises:
-            UserError: One is not.
+            UserError: It does not.
         """
+        if self.columns and form != "parquet":
+            raise UserError(f"--columns is about parquet files, and the input is {form}.", "Leave it out.")
         for role in self.roles.values():
             if not any(role == known or (known.endswith(":") and role.startswith(known)) for known in FORMS[form]):
                 known = " or ".join(f"{word}NAME" if word.endswith(":") else word for word in FORMS[form])

@@ -13,6 +13,7 @@ from recap_caption.sources.sidecars import texts_of
 from recap_eval.data.shards import IMAGE_SUFFIXES
 
 SIDECARS = (".txt", ".json")
+GLANCE = 100  # images beside which texts are looked for
 
 
 def list_images(folder: Path) -> list[str]:
@@ -42,6 +43,7 @@ class Pictures:
 
     def __init__(self, folder: Path, names: list[str], reading: Reading) -> None:
         self._folder, self._reading, self.names = folder, reading, names
+        self.has_texts = any(self._files(name)[1:] for name in names[:GLANCE])
 
     def parts(self) -> Iterator[Part]:
         """Yield parts of a fixed number of images."""

@@ -13,7 +13,7 @@ from recap_caption.sources.base import NO_ROLE, Part, Reading, Source, plain_key
 from recap_caption.sources.pictures import Pictures, list_images
 from recap_caption.sources.shards import Shards
 from recap_caption.sources.tables import Tables
-from recap_eval.captions.generations import GENERATION
+from recap_eval.captions.generations import GENERATION, captions_of, newest
 from recap_eval.data.root import default_cache
 from recap_eval.data.shard_places import find_shards, is_pattern
 from recap_eval.errors import DataError, UserError
@@ -65,7 +65,7 @@ def _files(words: Sequence[str]) -> list[Path]:
             if path.suffix.lower() not in (".tar", ".parquet") or not path.is_file():
                 raise DataError(f"{path} is neither a shard nor a parquet file.", KNOWN)
             found[path] = None
-    return list(found)
+    return newest(found)
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -76,7 +76,7 @@ def _in_folder(folder: Path) -> list[Path]:
     """
     if tars := sorted(folder.glob("*.tar")):  # beside them lie img2dataset's own parquet files
         return tars
-    tables = sorted(path for path in folder.rglob("*.parquet") if not path.name.startswith("."))
+    tables = sorted(path for path in captions_of(folder).rglob("*.parquet") if not path.name.startswith("."))
     if tables and list_images(folder):
         raise DataError(
             f"{folder} holds parquet files and images.", f"Name the files, '{folder}/*.parquet', or a folder of images only."
@@ -108,7 +108,7 @@ def check_said(reading: Reading, source: Source) -> None:
     Raises:
         UserError: It was not.
     """
-    if reading.original is None and source.form != "images":
+    if reading.original is None and source.has_texts:
         raise UserError("Which text is the original caption is not said.", UNSAID)
 
 

@@ -29,7 +29,7 @@ class Shards:
         reading: How they are read.
     """
 
-    form = "shards"
+    form, has_texts = "shards", True
 
     def __init__(self, paths: list[Path], reading: Reading) -> None:
         self._paths, self._roles = paths, reading.roles

@@ -13,6 +13,7 @@ from recap_caption.rows import BAD_TEXT
 from recap_caption.sources.base import Fault, Item, Opened, Part, Reading, mark_repeated, plain_text
 from recap_caption.sources.cells import Cells, Files, find_images
 from recap_caption.sources.files import GONE, identify, size_of
+from recap_eval.captions.generations import stem_of
 from recap_eval.data.parquet import schema_of
 from recap_eval.errors import DataError
 
@@ -29,7 +30,7 @@ class Tables:
         reading: How they are read.
     """
 
-    form = "parquet"
+    form, has_texts = "parquet", True
 
     def __init__(self, paths: list[Path], names: list[str], reading: Reading) -> None:
         self._paths, self._reading, self.names = paths, reading, names
@@ -38,7 +39,7 @@ class Tables:
         """Yield parts of whole row groups with the fixed number of rows, or the first number beyond."""
         for number, (path, name) in enumerate(zip(self._paths, self.names, strict=True)):
             _, sizes = schema_of(path, [])
-            stem, size = PurePosixPath(name).with_suffix("").as_posix().replace("/", "-"), size_of(path)
+            stem, size = PurePosixPath(name).with_name(stem_of(path)).as_posix().replace("/", "-"), size_of(path)
             cuts = _cut(sizes, self._reading.part)
             for place, groups in enumerate(cuts):
                 rows = sum(sizes[group] for group in groups)
@@ -78,7 +79,7 @@ class Tables:
         elif "image" not in found:
             raise DataError(
                 f"{path} has no column 'image', and holds: {', '.join(names)}.",
-                "Name it: --columns image=NAME. Files that hold URLs only are downloaded first: docs/recaptioning.md",
+                "Name it: --columns image=NAME. Files that hold URLs only: recap-caption import --help",
             )
         return found
 

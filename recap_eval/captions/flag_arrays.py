@@ -19,7 +19,6 @@ from recap_eval.captions.words import Lexicon, Words, normal_words
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MOST_ROWS = 1 << 24  # of a batch: so many fit beside a 40-bit hash
 FACTORS = tuple(
     np.uint64(factor) for factor in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
 )

@@ -44,6 +44,12 @@ def _is_latest(path: Path, latest: dict[tuple[Path, str], int]) -> bool:
     return latest.get((path.parent, stem), generation) == generation
 
 
+def stem_of(path: Path) -> str:
+    """Return a caption file's name without its ending, and without its generation where that is one."""
+    stem, generation = split_name(path.name)
+    return stem if generation and path.with_name(join_name(stem, 0)).is_file() else path.name.removesuffix(".parquet")
+
+
 def captions_of(folder: Path) -> Path:
     """Return where a folder's caption files lie: of a captioning run in one of its folders, else in itself."""
     return folder / CAPTIONS if (folder / RUN).is_file() and (folder / CAPTIONS).is_dir() else folder

@@ -14,6 +14,7 @@ from recap_eval.errors import DataError, UserError
 LOCAL, AUTO = "local", "auto"
 EXAMPLES = "Examples: --ray local, --ray auto on a machine of the cluster, --ray 10.0.0.1:6379"
 START = "Start one with `ray start --head` and run this on a machine of it, or use --ray local."
+TOKEN = "If the cluster has a token: export RAY_AUTH_MODE=token, with the token in ~/.ray/auth_token (docs/scale.md)."
 PATIENCE = 10.0  # seconds for a head to answer; Ray itself would wait for minutes
 OBJECTS = 256 << 20  # bytes of shared memory of a local cluster: parts and what comes of them are small
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # no telemetry; no warning for no GPU
@@ -35,7 +36,7 @@ def connected(address: str) -> Iterator[Any]:
     ray = _library()
     try:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR", **_of_own(address))
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise _refused(address, error) from error
     try:
         yield ray
@@ -82,4 +83,6 @@ def _refused(address: str, error: Exception) -> DataError:
         return DataError(f"The cluster at {address} has another Ray or Python: {words[:300]}", "Install the same everywhere.")
     if address == AUTO and isinstance(error, ConnectionError):
         return DataError("This machine is in no Ray cluster that runs.", START)
+    if isinstance(error, ConnectionError) or "oken" in words:
+        return DataError(f"What answers at {address} takes no connection of Ray ({words[:200].rstrip('.')}).", TOKEN)
     return DataError(f"No Ray cluster is to be had at {address!r} ({words[:300]}).", START)

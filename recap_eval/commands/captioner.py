@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recap_eval.commands.clip import draw_scenes, report_after, tell_failures
+from recap_eval.commands.clip import draw_scenes, finish
 from recap_eval.data.root import default_cache, default_root, is_chosen
 from recap_eval.errors import DataError
 from recap_eval.tasks.captioner import CaptionerTask, choose
@@ -25,7 +24,7 @@ def evaluate_captioners(args: argparse.Namespace) -> int:
     Returns:
         0, or 1 if anything failed.
     """
-    from recap_eval.runner import Outcome, as_json
+    from recap_eval.runner import Outcome
 
     root, tasks, absent = find_data(args)
     means, options = _means(args, tasks), _options(args, root)
@@ -39,14 +38,7 @@ def evaluate_captioners(args: argparse.Namespace) -> int:
                 raise
             outcomes[spec] = Outcome(failed={"(loading)": error})
         outcomes[spec].failed |= absent
-    failed = [(spec, name, why) for spec, found in outcomes.items() for name, why in found.failed.items()]
-    if args.json:
-        print(json.dumps({spec: as_json(found) for spec, found in outcomes.items()}))
-    measured = {result.task for found in outcomes.values() for result in found.results}
-    if not args.no_report and measured:
-        report_after(args, measured)
-    tell_failures(failed)
-    return 1 if failed else 0
+    return finish(args, outcomes)
 
 
 def find_data(args: argparse.Namespace) -> tuple[Path, list[CaptionerTask], dict[str, DataError]]:

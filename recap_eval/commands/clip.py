@@ -65,7 +65,7 @@ def evaluate_clip(args: argparse.Namespace) -> int:
         0, or 1 if anything failed.
     """
     from recap_eval.parallel import Team
-    from recap_eval.runner import Outcome, as_json
+    from recap_eval.runner import Outcome
 
     keep_freed_memory()
     root, tasks, absent = find_data(args)
@@ -82,9 +82,24 @@ def evaluate_clip(args: argparse.Namespace) -> int:
                 raise
             outcomes[spec] = Outcome(failed={"(loading)": error})
         outcomes[spec].failed |= absent
-    failed = [(spec, name, why) for spec, found in outcomes.items() for name, why in found.failed.items()]
     if not team.scores:
-        return _end_part(team, failed)
+        return _end_part(team, failures_of(outcomes))
+    return finish(args, outcomes)
+
+
+def finish(args: argparse.Namespace, outcomes: dict[str, Outcome]) -> int:
+    """Print what was measured where machines ask for it, render its boards, tell what failed.
+
+    Args:
+        args: The command's words; `json`, `no_report` and those of `report_after`.
+        outcomes: By the model's words.
+
+    Returns:
+        0, or 1 if anything failed.
+    """
+    from recap_eval.runner import as_json
+
+    failed = failures_of(outcomes)
     if args.json:
         print(json.dumps({spec: as_json(found) for spec, found in outcomes.items()}))
     measured = {result.task for found in outcomes.values() for result in found.results}
@@ -92,6 +107,11 @@ def evaluate_clip(args: argparse.Namespace) -> int:
         report_after(args, measured)
     tell_failures(failed)
     return 1 if failed else 0
+
+
+def failures_of(outcomes: dict[str, Outcome]) -> list[tuple[str, str, DataError]]:
+    """Return what failed: model, task, why."""
+    return [(spec, name, why) for spec, found in outcomes.items() for name, why in found.failed.items()]
 
 
 def tell_failures(failed: list[tuple[str, str, DataError]]) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from recap_eval.console import progress_bar
 from recap_eval.data.items import ImageItem, file_stamp
+from recap_eval.data.tars import list_entries
 from recap_eval.errors import DataError, UserError, unknown_name
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -141,21 +141,21 @@ def walk(path: Path, visit: Callable[[str, str, Member, bytes | None], None]) ->
     Returns:
         Why the tar ended too early; None if it is whole.
     """
+    entries, torn = list_entries(path)
     try:
-        with tarfile.open(path, "r:") as tar:
-            for info in tar:
-                suffix = PurePosixPath(info.name).suffix
-                key, place = info.name.removesuffix(suffix), Member(info.offset_data, info.size)
-                if info.isfile() and suffix.lower() in IMAGE_SUFFIXES:
-                    visit(key, suffix, place, None)
-                elif info.isfile() and suffix in TEXT_SUFFIXES:
-                    stream = tar.extractfile(info)
-                    visit(key, suffix, place, stream.read() if stream else b"")
-            if path.stat().st_size <= tar.offset:  # a whole tar ends in blocks of zeros; one cut between members looks whole
-                return "the mark of its end is missing: it is cut short"
-    except (tarfile.TarError, OSError, EOFError) as error:
-        return str(error)
-    return None
+        with path.open("rb", buffering=0) as stream:
+            for name, offset, size in entries:
+                key, suffix = os.path.splitext(name)  # noqa: PTH122 (a path object costs as much as the member's header)
+                if suffix.lower() in IMAGE_SUFFIXES:
+                    visit(key, suffix, Member(offset, size), None)
+                elif suffix in TEXT_SUFFIXES:
+                    payload = os.pread(stream.fileno(), size, offset)
+                    if len(payload) != size:
+                        break  # of a tar that is cut short
+                    visit(key, suffix, Member(offset, size), payload)
+    except OSError as error:
+        return torn or str(error)
+    return torn
 
 
 def read_shard(path: Path, whole: bool = False) -> list[Sample]:
@@ -255,7 +255,7 @@ def resolve_roles(preset: str | None, original: str | None, recaption: str | Seq
         UserError: Unknown preset, a role of another form, one recaption named twice, or a role left open.
     """
     if preset is not None and preset not in ROLE_PRESETS:
-        raise unknown_name("caption preset", preset, ROLE_PRESETS, "recap-train clip --help")
+        raise unknown_name("caption preset", preset, ROLE_PRESETS, ", ".join(ROLE_PRESETS))
     several = [recaption] if isinstance(recaption, str) else list(recaption or [])
     if len(set(several)) < len(several):
         raise UserError("A --recaption-key is given twice.", "Name each recaption once; see --recaption-weights.")

@@ -7,22 +7,17 @@ nothing.
 from __future__ import annotations
 
 import fcntl
-import sqlite3
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
 
 from recap_eval.endpoint.reply import Reply
 from recap_eval.errors import DataError
+from recap_eval.kept import KeptRows
 
 NAME = "judge.sqlite"  # in the cache folder
-PART = 500  # keys of one query
-PATIENCE = 60.0  # seconds that another process may hold the file
-T = TypeVar("T")
+OPTION = "--judge-cache"  # names another file
 
 
 @dataclass(frozen=True)
@@ -78,9 +73,6 @@ class Answer:
 
 
 COLUMNS = tuple(field.name for field in fields(Answer))
-SCHEMA = f"""CREATE TABLE IF NOT EXISTS answers (
-  key TEXT PRIMARY KEY, {", ".join(COLUMNS[1:])}
-) WITHOUT ROWID"""
 
 
 class Answers:
@@ -91,19 +83,18 @@ class Answers:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self._guard = path, threading.Lock()
+        self.path, self._rows = path, KeptRows(path, "answers", ("key TEXT", *COLUMNS[1:]), OPTION)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._marks = path.with_name(f"{path.name}.lock").open("ab")
         except OSError as error:
-            raise DataError(f"Cannot write {path}: {error.strerror}.", "Choose another file: --judge-cache FILE") from error
-        self._file: sqlite3.Connection = self._tried(self._open)
+            self._rows.close()
+            raise DataError(f"Cannot write {path}: {error.strerror}.", f"Choose another file: {OPTION} FILE") from error
 
     def __enter__(self) -> Answers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
+        self._rows.close()
         self._marks.close()
 
     def get(self, keys: Sequence[str]) -> dict[str, Answer]:
@@ -112,13 +103,7 @@ class Answers:
         Raises:
             DataError: The file is damaged.
         """
-        found: dict[str, Answer] = {}
-        for start in range(0, len(keys), PART):
-            part = list(keys[start : start + PART])
-            query = f"SELECT {', '.join(COLUMNS)} FROM answers WHERE key IN ({','.join('?' * len(part))})"
-            rows = self._tried(partial(self._rows, query, part))
-            found |= {row[0]: Answer(*row) for row in rows}
-        return found
+        return {row[0]: Answer(*row) for row in self._rows.get(keys)}
 
     def add(self, answers: Iterable[Answer]) -> None:
         """Write answers to disk; of a key that is there already the first answer stays.
@@ -126,14 +111,7 @@ class Answers:
         Raises:
             DataError: The disk is full, or the file is damaged.
         """
-        rows = [astuple(answer) for answer in answers]
-        marks = ", ".join("?" * len(COLUMNS))
-
-        def write() -> None:
-            with self._file:
-                self._file.executemany(f"INSERT OR IGNORE INTO answers ({', '.join(COLUMNS)}) VALUES ({marks})", rows)
-
-        self._tried(write)
+        self._rows.add(astuple(answer) for answer in answers)
 
     def claim(self, key: str) -> bool:
         """Take a question for this process; False if another process is asking it.
@@ -154,26 +132,6 @@ class Answers:
             fcntl.lockf(self._marks, fcntl.LOCK_UN, 1, _place(key))
         except OSError:
             return
-
-    def _rows(self, query: str, keys: list[str]) -> list[Any]:
-        return self._file.execute(query, keys).fetchall()
-
-    def _open(self) -> sqlite3.Connection:
-        file = sqlite3.connect(self.path, timeout=PATIENCE, check_same_thread=False)
-        file.execute("PRAGMA synchronous = FULL")
-        with file:
-            file.execute(SCHEMA)
-        return file
-
-    def _tried(self, act: Callable[[], T]) -> T:
-        try:
-            with self._guard:
-                return act()
-        except sqlite3.Error as error:
-            raise DataError(
-                f"The answers in {self.path} cannot be read or written ({error}).",
-                "Free some space or move the file away; another one is named by --judge-cache FILE",
-            ) from error
 
 
 def _place(key: str) -> int:

@@ -9,8 +9,6 @@ from recap_eval.judge.agreement import Correlation, PlaceBias, correlate, place_
 from recap_eval.judge.questions import Item
 from recap_eval.judge.rating import Config, Ratings, judge_items
 
-SWAPPED = "swapped"
-
 
 @dataclass(frozen=True)
 class Finding:

@@ -17,11 +17,10 @@ def revision_of(repo: str) -> str:
         DataError: There is no such repository, or the hub cannot be reached.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:
         return str(HfApi().model_info(repo, timeout=30).sha)
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+    except _failures(ValueError) as error:
         raise DataError(
             f"Cannot reach {repo} on the hub ({type(error).__name__}).", "Check its name and the network."
         ) from error
@@ -63,6 +62,16 @@ def list_hub_files(repo: str, pattern: str, kind: str = "dataset") -> list[str]:
     return names
 
 
+def _failures(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """Return what the hub's library raises where the hub cannot be reached or says no, and others.
+
+    A lost connection comes as the error of the web library below it, whichever that is: its own errors stand on that one's.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    return HfHubHTTPError.__bases__[0], HfHubHTTPError, OfflineModeIsEnabled, OSError, *others
+
+
 @contextmanager
 def _telling(repo: str, kind: str, otherwise: str) -> Iterator[None]:
     """Tell what the hub's library raises in two lines.
@@ -84,6 +93,6 @@ def _telling(repo: str, kind: str, otherwise: str) -> Iterator[None]:
     except errors.RepositoryNotFoundError as error:
         what = f"The hub shows you no {kind} {repo}."
         raise DataError(what, f"Check its name; for a private one: `hf auth login`{otherwise}.") from error
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
+    except _failures(errors.LocalEntryNotFoundError) as error:
         what = f"Cannot get {repo} from the hub ({type(error).__name__})."
         raise DataError(what, f"Check the network{otherwise}.") from error

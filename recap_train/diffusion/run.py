@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from recap_eval.artifact import Artifact, find_artifact, write_artifact
 from recap_eval.errors import UserError
 from recap_eval.provenance import run_record
 from recap_train import checkpoint
+from recap_train.attention import fast_attention
 from recap_train.diffusion.autoencoder import open_autoencoder
 from recap_train.diffusion.encoded import Encoders
 from recap_train.diffusion.features import EncodedData, Features, is_features, open_features
@@ -80,13 +80,6 @@ def train(run: Run, parts: Parts, hooked: Hooks | None = None) -> tuple[Artifact
 
 Describe = Callable[[int, Ledger], dict[str, Any]]
 Hooks = Callable[[Run, Loop, Encoders, Describe], tuple[Any, ...]]
-
-
-def fast_attention(device: str) -> contextlib.AbstractContextManager[None]:
-    """Let attention be plain matrix products on a CPU, see `recap_train.clip.plain_attention`."""
-    from recap_train.clip import plain_attention
-
-    return plain_attention() if device == "cpu" else contextlib.nullcontext()
 
 
 def open_encoders(recipe: Any, parts: Parts, device: str) -> Encoders:

@@ -1,5 +1,6 @@
 """Small inputs for captioning: images are a JPEG's first bytes and a word, so that nothing has to be drawn."""
 
+import io
 import json
 import zlib
 from pathlib import Path
@@ -14,14 +15,25 @@ def image(word) -> bytes:
     return JPEG + str(word).encode()
 
 
-def members(key: str, **other) -> dict[str, bytes]:
+def painted(word) -> bytes:
+    """Return a PNG of which one half has a colour that tells the word."""
+    from PIL import Image
+
+    picture = Image.new("RGB", (16, 16), "white")
+    picture.paste(tuple(zlib.crc32(str(word).encode()).to_bytes(4, "big")[:3]), (0, 0, 8, 16))
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def members(key: str, draw=image, **other) -> dict[str, bytes]:
     """Return the members of a sample as img2dataset writes them; None leaves one out."""
     meta = {"url": f"http://x/{key}", "sha256": f"{zlib.crc32(key.encode()):064x}", "org_caption": f"alt {key}", "key": key}
-    found = {".jpg": image(key), ".txt": f"alt {key}".encode(), ".json": json.dumps(meta).encode()} | other
+    found = {".jpg": draw(key), ".txt": f"alt {key}".encode(), ".json": json.dumps(meta).encode()} | other
     return {f"{key}{ending}": payload for ending, payload in found.items() if payload is not None}
 
 
-def write_shards(folder: Path, shards=3, n=10, bad=0, absent=0) -> Path:
+def write_shards(folder: Path, shards=3, n=10, bad=0, absent=0, draw=image) -> Path:
     """Write shards 00000.tar, …; every `bad`-th image is none, every `absent`-th is not there."""
     folder.mkdir(parents=True, exist_ok=True)
     for shard in range(shards):
@@ -29,7 +41,7 @@ def write_shards(folder: Path, shards=3, n=10, bad=0, absent=0) -> Path:
         for number in range(n):
             other = {".jpg": b"no image"} if bad and number % bad == 1 else {}
             other |= {".jpg": None} if absent and number % absent == 2 else {}
-            found |= members(f"{shard:05d}{number:04d}", **other)
+            found |= members(f"{shard:05d}{number:04d}", draw, **other)
         write_tar(folder / f"{shard:05d}.tar", found)
     return folder
 

@@ -43,6 +43,7 @@ def test_a_run_from_the_first_word_to_the_proof(tmp_path, shards):
     assert state["complete"] and state["made"]["rows"] == 30
     text = recap("recap-caption", "status", out).stdout
     assert "shards 3 of 3, rows 30 of 30" in text and "engine_error: Faulty" in text and "GPU-hours" in text
+    assert recap("recap-caption", "status", out, "--watch", "60").stdout == text  # it is complete: there is nothing to wait for
     again = recap("recap-caption", "retry", out, "--model", "fake-1", "--no-eval")
     assert again.returncode == 0 and "30 ok" in again.stderr, again.stderr
     nothing = recap("recap-caption", "retry", out, "--model", "fake-1", "--no-eval")

@@ -8,21 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from asking_engine import AT_ONCE, say
 from endpoints import Endpoint
 from fake_ray import FakeRay
-from small_inputs import begin, keys_of, prove, rows_of, write_shards
+from small_inputs import begin, keys_of, painted, prove, rows_of, write_shards
 from support import ROOT, assert_two_line_error, recap
-from trouble import ABSENT, BAD, EACH, SHARDS, Trouble, check_rows, count
+from trouble import ABSENT, AT_ONCE, BAD, EACH, SHARDS, Trouble, check_rows, count, engine, paid, say
 
 from recap_caption.run import on_ray
 from recap_caption.run.generation import FIRST
 from recap_caption.run.record import read_run
 from recap_eval.cluster import drive
+from recap_eval.console import warn
 from recap_eval.signals import Wishes
 
 TWO = [{"CPU": 1.0}, {"CPU": 1.0}]
@@ -113,8 +114,6 @@ def test_wrong_requests(tmp_path, cluster, monkeypatch):
 
 
 def test_engines_in_process_take_a_gpu_where_there_is_one(cluster):
-    from argparse import Namespace
-
     ray = cluster(FakeRay(TWO))
     asked = Namespace(engine="transformers", ray_cpus=2, ray_gpus=None)
     assert on_ray.needs_of(asked, ray).gpus == 0
@@ -137,12 +136,27 @@ def test_a_wish_to_stop_is_passed_on_once_and_the_run_is_shown_once(tmp_path, ca
 
 def test_a_worker_stops_when_it_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(on_ray, "LOOK", 0.01)
-    wishes = Wishes()
-    on_ray._stop_with(tmp_path / "stop", wishes)
-    time.sleep(0.05)
-    assert not wishes
-    (tmp_path / "stop").touch()
-    wait_for(lambda: wishes.term, 5.0)
+    with on_ray.wishes_of(tmp_path / "stop") as wishes:
+        time.sleep(0.05)
+        assert not wishes
+        (tmp_path / "stop").touch()
+        wait_for(lambda: wishes.term, 5.0)
+
+
+def test_what_a_worker_says_is_kept_and_a_fault_of_ours_is_not_hidden(tmp_path, monkeypatch):
+    def faulty(*asked):
+        warn("00007.tar ends too early")
+        raise OSError("ours")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(on_ray, "caption_shards", faulty)
+    worker = on_ray.RayWorker(on_ray.Post(Namespace(output=Path("out")), (), FIRST, tmp_path, tmp_path / "stop"))
+    for _ in range(2):
+        with pytest.raises(OSError, match="ours"):
+            worker(3)
+    assert (tmp_path / "out/.work/logs/ray-3.log").read_text() == "warning: 00007.tar ends too early\n" * 2
+    with pytest.raises(OSError, match="ours"):  # where no log can be written it works all the same
+        on_ray.RayWorker(on_ray.Post(Namespace(output=Path("/proc/none")), (), FIRST, tmp_path, tmp_path / "stop"))(3)
 
 
 def test_a_folder_that_a_machine_does_not_see_is_named(tmp_path):
@@ -161,6 +175,7 @@ def machines():
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # or Ray writes a token into the home
         patch.setenv("PYTHONPATH", PATHS)
         found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         yield found
@@ -187,10 +202,11 @@ def committed(out: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.serial
 def test_one_machine_of_two_is_killed_and_the_server_fails_and_every_sample_is_there_once(machines, tmp_path):
-    folder, out, trouble = write_shards(tmp_path / "in", SHARDS, EACH, bad=BAD, absent=ABSENT), tmp_path / "out", Trouble()
+    folder = write_shards(tmp_path / "in", SHARDS, EACH, bad=BAD, absent=ABSENT, draw=painted)
+    out, trouble = tmp_path / "out", Trouble()
     second = machines.add_node(num_cpus=1)
     with Endpoint(say, faults=trouble) as server:
-        running = started(tmp_path, machines.address, "--engine", "asking_engine:make", "--model", server.url)
+        running = started(tmp_path, machines.address, *engine(server.url))
         wait_for(lambda: committed(out) >= 2 and len(states(out)) == 2)
         trouble.go_away(1.5)
         machines.remove_node(second, allow_graceful=False)
@@ -201,7 +217,7 @@ def test_one_machine_of_two_is_killed_and_the_server_fails_and_every_sample_is_t
         rows = rows_of(read_run(out))
         check_rows(rows)
         counts = count(rows)
-        assert sum(server.answered.values()) <= counts["ok"] + AT_ONCE, "what was under way is lost, and no more"
+        assert paid(server) <= counts["ok"] + AT_ONCE, "what was under way is lost, and no more"
         done = recap("recap-caption", "verify", out, "--json")
         assert done.returncode == 0 and json.loads(done.stdout)["rows"] == len(rows)
         assert folder.is_dir() and counts["ok"] > 300

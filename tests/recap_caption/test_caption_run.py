@@ -277,7 +277,7 @@ def test_two_that_believe_they_own_a_shard_commit_once(tmp_path):
     work(run, FakeEngine(say=lambda request, payload: "by the second."))
     thread.join()
     captions = {row["re_caption"] for row in rows_of(run)[5:]}
-    assert captions == {"by the second."} and not prove(run).problems and not run.folder.leftovers()
+    assert captions == {"by the second."} and not prove(run).problems and not run.folder.leftovers(0)
 
 
 def test_who_loses_a_lease_leaves_the_shard(tmp_path, monkeypatch, capsys):
@@ -469,8 +469,7 @@ def test_progress_and_account(tmp_path, shards):
 
 
 def test_money_is_told_where_prices_are_known(tmp_path, shards):
-    engine = FakeEngine("gpt-4o")
-    engine.about = {"provider": "openai"}
+    engine = FakeEngine("gpt-4o", identity={"provider": "openai"})
     run, _ = caption(tmp_path / "out", shards, engine)
     assert account(run)["cost"]["dollars"] > 0
 
@@ -479,9 +478,15 @@ def test_the_end_sweeps_what_the_dead_left(tmp_path, shards, capsys):
     run, _ = caption(tmp_path / "out", shards)
     run.folder.spool("00001", 0).mkdir(parents=True)
     (run.folder.captions / ".00001.parquet.dead.part").write_bytes(b"x")
+    (run.folder.captions / ".00001.g1.parquet.living.part").write_bytes(b"x")
     (run.folder.leases / "00001.g0.lease").write_text("{}")
     assert end(run, None)["complete"] and "complete, 30 rows" in capsys.readouterr().err
-    assert not run.folder.leftovers() and not list(run.folder.leases.iterdir()) and not run.folder.spool("00001", 0).exists()
+    assert (
+        not run.folder.leftovers(0)
+        and run.folder.leftovers(1)
+        and not list(run.folder.leases.iterdir())
+        and not run.folder.spool("00001", 0).exists()
+    )
     assert len(sample_outputs(run, most=11)) == 2 and len(sample_outputs(run)) == 3
 
 

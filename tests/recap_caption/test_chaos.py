@@ -10,11 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from asking_engine import AT_ONCE, say
 from endpoints import Endpoint
-from small_inputs import rows_of, write_shards
+from small_inputs import painted, rows_of, write_shards
 from support import ROOT
-from trouble import ABSENT, BAD, EACH, SHARDS, Trouble, check_rows, count
+from trouble import ABSENT, AT_ONCE, BAD, EACH, SHARDS, Trouble, check_rows, count, engine, paid, say
 
 from recap_caption.run.generation import FIRST, left
 from recap_caption.run.lease import Leases
@@ -34,21 +33,9 @@ def environment():
 
 
 def start(folder, out, url, log):
-    words = [
-        "run",
-        "--input",
-        folder,
-        "--output",
-        out,
-        "--original-key",
-        "txt",
-        "--engine",
-        "asking_engine:make",
-        "--model",
-        url,
-    ]
+    words = ["run", "--input", folder, "--output", out, "--original-key", "txt", "--no-eval", *engine(url)]
     with log.open("ab") as stream:
-        return subprocess.Popen(command(*words, "--no-eval"), stdout=stream, stderr=stream, env=environment())
+        return subprocess.Popen(command(*words), stdout=stream, stderr=stream, env=environment())
 
 
 def finish(*words):
@@ -81,7 +68,8 @@ def wreck(folder, out, server, trouble, log):
 
 @pytest.mark.serial
 def test_killed_at_random_each_row_is_there_once(tmp_path):
-    folder, out, log = write_shards(tmp_path / "in", SHARDS, EACH, bad=BAD, absent=ABSENT), tmp_path / "out", tmp_path / "log"
+    folder = write_shards(tmp_path / "in", SHARDS, EACH, bad=BAD, absent=ABSENT, draw=painted)
+    out, log = tmp_path / "out", tmp_path / "log"
     trouble = Trouble()
     with Endpoint(say, faults=trouble) as server:
         assert wreck(folder, out, server, trouble, log) == KILLS, "the run was over too soon"
@@ -92,12 +80,14 @@ def test_killed_at_random_each_row_is_there_once(tmp_path):
         rows = rows_of(run)
         check_rows(rows)
         assert report["rows"] == SHARDS * EACH and report["statuses"] == {k: v for k, v in count(rows).items() if v}
-        paid = sum(server.answered.values())
-        assert paid <= report["statuses"]["ok"] + KILLS * AT_ONCE, "a killed worker loses what was under way, and no more"
+        lost = paid(server) - report["statuses"]["ok"]
+        assert lost <= KILLS * AT_ONCE, "a killed worker loses what was under way, and no more"
         retry_until_whole(out)
     assert {row["status"] for row in rows_of(run)} == {"ok", "bad_image"}
     assert (
-        not run.folder.leftovers() and not Leases(run.folder.leases, "x").names() and not list((out / ".work/spool").iterdir())
+        not list(run.folder.captions.glob(".*"))
+        and not Leases(run.folder.leases, "x").names()
+        and not list((out / ".work/spool").iterdir())
     )
     damage_is_named(out)
 

@@ -6,7 +6,8 @@ import os
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_inputs import image, members
+from fake_engine import FakeEngine
+from small_inputs import caption, image, members, write_shards
 from support import write_tar
 
 from recap_caption.rows import BAD_IMAGE, BAD_TEXT, DUPLICATE_KEY
@@ -118,6 +119,8 @@ def test_a_folder_of_images_is_cut_into_parts(tmp_path):
     items = [item for part in parts for item in source.open(part).items]
     assert [item.key for item in items] == ["a/0", "a/1", "b/2"] and items[1].org_caption == "one" and items[1].url == "u"
     assert items[2].read_image() == image("b/2.png") and [item.org_caption for item in items] == [None, "one", None]
+    with pytest.raises(UserError, match="is not said"):
+        check_said(Reading(), source)
     before = source.identity(parts[0], hashed=False)
     (tmp_path / "in/a/1.txt").write_text("another")
     assert source.identity(parts[0], hashed=False) != before and source.identity(parts[1], hashed=False)
@@ -212,6 +215,8 @@ def test_which_text_is_which_must_be_said(tmp_path):
     with pytest.raises(UserError, match="is not said"):
         check_said(Reading(), source)
     check_said(Reading("none"), source)
+    with pytest.raises(UserError, match="--columns is about parquet files"):
+        find_source([str(tmp_path)], Reading("txt", columns=(("key", "id"),)))
     with pytest.raises(DataError, match="No sample of 0 has txt"):
         check_found(Reading("txt"), source, part)
     with pytest.raises(UserError, match="names no text of shards"):
@@ -238,3 +243,18 @@ def test_identity_follows_contents_or_time(tmp_path):
     path.unlink()
     with pytest.raises(DataError, match="Cannot read"):
         source.identity(part, hashed=False)
+
+
+def test_captions_of_a_run_are_an_input_in_their_newest_generation(tmp_path):
+    from recap_caption.run.generation import begin_retry
+    from recap_caption.run.worker import Worker
+
+    run, _ = caption(tmp_path / "out", write_shards(tmp_path / "in"), FakeEngine(fail=0.3))
+    Worker(run, FakeEngine(), "w", begin_retry(run, ("engine_error",))).work()
+    reading = Reading("parquet:org_caption", "parquet:re_caption", images=False, part=99)
+    for words in (tmp_path / "out", tmp_path / "out/captions", tmp_path / "out/captions/*.parquet"):
+        source = find_source([str(words)], reading)
+        parts = list(source.parts())
+        check_names(parts)
+        assert [part.name for part in parts] == ["00000", "00001", "00002"]
+        assert all(item.re_caption for part in parts for item in source.open(part).items)

@@ -57,7 +57,7 @@ def test_of_many_that_want_it_one_gets_it(tmp_path):
         return got
 
     assert len(race(False)) == 1
-    for _ in range(20):
+    for _ in range(100):
         age(elsewhere(tmp_path), 60)
         assert len(race(True)) == 1
 
@@ -129,14 +129,24 @@ def test_a_lease_cut_off_before_its_first_word_is_left_in_time(tmp_path):
     assert of(tmp_path).take("00000") is not None
 
 
-def test_a_thief_puts_back_what_was_taken_since_it_looked(tmp_path):
+def test_who_looked_before_another_took_over_leaves_it_alone(tmp_path):
     assert of(tmp_path).take("00000")
-    old = json.loads(elsewhere(tmp_path).read_text())
+    age(elsewhere(tmp_path), 999)
+    slow = of(tmp_path, "slow")
     path = tmp_path / "leases" / "00000.lease"
-    path.unlink()
-    living = of(tmp_path, "living").take("00000")
-    lease_module._remove(path, old)
-    assert living.beat() and list(path.parent.iterdir()) == [path]
+    seen = slow._left(path)
+    living = of(tmp_path, "quick").take("00000")
+    assert slow._take_over(path, seen) is None and living.beat() and list(path.parent.glob("[!.]*")) == [path]
+
+
+def test_taking_over_goes_on_where_one_died_in_the_middle_of_it(tmp_path):
+    assert of(tmp_path).take("00000")
+    age(elsewhere(tmp_path), 999)
+    lock = tmp_path / "leases" / "00000.steal"
+    lock.write_text("{}")
+    assert of(tmp_path).take("00000") is None
+    age(lock, 999)
+    assert of(tmp_path).take("00000") is None and of(tmp_path).take("00000") is not None
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):

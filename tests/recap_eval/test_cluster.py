@@ -11,7 +11,7 @@ from collections import Counter
 from functools import partial
 
 import pytest
-from fake_ray import FakeRay, RayTaskError
+from fake_ray import FakeRay, RayError, RayTaskError
 
 from recap_eval.cluster import drive
 from recap_eval.cluster.code import code_here, difference
@@ -289,5 +289,14 @@ def test_what_ray_says_at_the_door_is_told_in_two_lines(unwilling, monkeypatch):
     assert "another Ray or Python: Version mismatch: The cluster was started with: Ray: 2.9" in refuses("auto", DataError)
     unwilling(ConnectionError("Could not find any running Ray instance."))
     assert refuses("auto", DataError).startswith("This machine is in no Ray cluster")
+    with socket.socket() as head:
+        head.bind(("127.0.0.1", 0))
+        head.listen()
+        place = f"127.0.0.1:{head.getsockname()[1]}"
+        for error in (ConnectionError("Failed to connect."), RayError("no token was found")):
+            unwilling(error)
+            said = refuses(place, DataError)
+            assert f"What answers at {place} takes no connection of Ray ({str(error).rstrip('.')})." in said
+            assert "RAY_AUTH_MODE=token" in said
     unwilling(RuntimeError("no\nspace"))
     assert "'local' (no space)" in refuses("local", DataError)

@@ -29,6 +29,14 @@ FILES, ROWS = 6, 10_000
 WORDS = ("--column", "re_caption", "--against", "org_caption", "--metrics", "length,flags,vocabulary")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_token():
+    """Let Ray write no token into the home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        yield
+
+
 @pytest.fixture(scope="module")
 def captions(tmp_path_factory) -> Path:
     """Caption files that take some seconds to count."""

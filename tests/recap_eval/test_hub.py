@@ -31,6 +31,7 @@ ERRORS = {
     errors.OfflineModeIsEnabled: ("(OfflineModeIsEnabled)", "network"),
     errors.LocalEntryNotFoundError: ("(LocalEntryNotFoundError)", "network"),
     ConnectionError: ("(ConnectionError)", "network"),
+    errors.HfHubHTTPError.__bases__[0]: ("(HTTPError)", "network"),  # of the web library, as a lost connection comes
 }
 
 
@@ -44,6 +45,15 @@ def test_errors_of_the_hub_are_told(kind, monkeypatch):
         hub.fetch_files("org/name", ["a.json"])
     what, hint = ERRORS[kind]
     assert what in found.value.what and hint in found.value.hint and "\n" not in found.value.what + found.value.hint
+
+
+def test_a_lost_connection_is_told_where_a_commit_is_asked_for(monkeypatch):
+    def fail(*given, **options):
+        raise errors.HfHubHTTPError.__bases__[0]("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", fail)
+    with pytest.raises(DataError, match="Cannot reach org/name on the hub"):
+        hub.revision_of("org/name")
 
 
 def test_files_are_asked_for_by_kind_revision_and_pattern(monkeypatch, tmp_path):

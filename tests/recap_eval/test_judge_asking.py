@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from email.utils import formatdate
 
 import pytest
@@ -22,7 +23,6 @@ from recap_eval.endpoint.client import Limits
 from recap_eval.endpoint.failures import EndpointDown
 from recap_eval.endpoint.money import BudgetReached
 from recap_eval.errors import DataError
-from recap_eval.judge.answers import Answers
 from recap_eval.judge.asking import Setup
 from recap_eval.judge.questions import Item, Judge
 from recap_eval.judge.rating import Config, estimate, judge_items
@@ -78,8 +78,8 @@ def test_under_a_third_of_faults_every_rating_arrives_once(config):
         assert sum(server.answered.values()) == 200 and max(server.answered.values()) == 1
         faults = sum(isinstance(one, str | int | tuple) for one in plan[: len(server.bodies)])
         assert len(server.bodies) == 200 + faults and sum(found.retries.values()) == faults > 40
-    with Answers(config(server).cache) as answers:
-        assert answers._file.execute("SELECT count(*), sum(tokens_in) FROM answers").fetchone() == (200, 20_000)
+    with closing(sqlite3.connect(config(server).cache)) as file:
+        assert file.execute("SELECT count(*), sum(tokens_in) FROM answers").fetchone() == (200, 20_000)
 
 
 @pytest.mark.parametrize("form", ["seconds", "date", "ms"])

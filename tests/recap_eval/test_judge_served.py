@@ -1,6 +1,9 @@
 """The judge against a real server: `transformers serve` with a tiny LLaVA of random weights. What it says is noise; that it is
 asked, understood, kept and read strictly is not."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 from fakes import Card
 from PIL import Image
@@ -11,7 +14,6 @@ from recap_eval.data.pictures import BytesImage
 from recap_eval.endpoint.address import Address
 from recap_eval.endpoint.client import Limits
 from recap_eval.endpoint.failures import EndpointDown
-from recap_eval.judge.answers import Answers
 from recap_eval.judge.asking import Setup
 from recap_eval.judge.questions import Item, Judge
 from recap_eval.judge.rating import Config, judge_items
@@ -49,8 +51,8 @@ def test_a_real_server_is_asked_once_and_its_noise_is_no_rating(served, tmp_path
     assert counts["failed"] == 0 and sum(counts.values()) == 6 and found.usage.asked == 6
     assert found.usage.tokens_in > 6 * 4 and 6 <= found.usage.tokens_out <= 6 * 12
     assert counts["rated"] == 0 or all(value is None or 1 <= value <= 5 for value in found.values)
-    with Answers(config(served, tmp_path).cache) as answers:
-        raw = dict(answers._file.execute("SELECT image || repeat, raw FROM answers").fetchall())
+    with closing(sqlite3.connect(config(served, tmp_path).cache)) as file:
+        raw = dict(file.execute("SELECT image || repeat, raw FROM answers").fetchall())
     assert len(raw) == 6 and len(set(raw.values())) >= 2  # the image reaches the model
     assert judge_items(asked, config(("gone", "http://127.0.0.1:9/v1"), tmp_path, model=served[0], repeats=2)).usage.asked == 0
 

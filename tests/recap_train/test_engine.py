@@ -15,7 +15,8 @@ from recap_eval.errors import DataError, UserError
 from recap_eval.models.text import encode_text_trimmed
 from recap_eval.signals import Stopped
 from recap_train import clip
-from recap_train.clip import build_model, make_loop, plain_attention, train
+from recap_train.attention import plain_attention
+from recap_train.clip import build_model, make_loop, train
 from recap_train.contrastive import Contrastive
 from recap_train.engine import Engine, duration
 from recap_train.gpus import peak_of
@@ -416,11 +417,13 @@ def test_wrong_words_about_the_engine(words, fragments, world, tmp_path, capsys,
 
 
 def test_words_reach_the_engine():
-    from recap_train.cli import _engine, build_parser
+    from recap_train.cli import build_parser
+    from recap_train.requests import engine_of
 
     need = ["clip", "--data", "d", "--model", "m", "--p-original", "1", "--samples-seen", "1", "--out", "o"]
-    assert _engine(build_parser().parse_args(need)) == Engine()
+    assert engine_of(build_parser().parse_args(need), None) == Engine()
     more = "--device cpu --parallel fsdp --micro-batch 8 --mask-images 0.5 --ema 0.9 --grad-checkpointing --compile --tf32"
     more += " --save-every 2m --keep-every 1e6 --tensorboard --peak-tflops 3"
     wanted = Engine("cpu", "fsdp", 8, 0.5, 0.9, True, True, True, 120.0, 1_000_000, True, 3.0)
-    assert _engine(build_parser().parse_args([*need, *more.split()])) == wanted
+    args = build_parser().parse_args([*need, *more.split()])
+    assert engine_of(args, args.ema, args.mask_images) == wanted
