@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/recap-eval study studies/recaption-mix.yaml --root build/demo --set samples=60000 --set seed=0
 
-# The committed reports reports/clip.* and reports/captions.*: about half an hour on two cores.
+# The committed reports reports/clip.*, captions.* and captioner.*: about half an hour on two cores.
 board: $(READY)
 	$(BIN)/recap-eval study studies/clip-mix.yaml --root build/board --set leaderboards=leaderboards --set reports=reports
 	$(BIN)/recap-eval study studies/captions.yaml --root build/board --set leaderboards=leaderboards --set reports=reports

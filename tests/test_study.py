@@ -45,3 +45,5 @@ def test_caption_sets_are_measured_by_models_of_several_mixes(tmp_path):
     for model in ("scenes-tiny-p0-s0", "scenes-tiny-p1-s0"):
         assert f"CLIP two-way share (softmax) by {model}, %" in text
     assert "judge's rating; human rating" in text.partition("Not run:")[2]
+    assert "## scenes-tiny: 48 rows of caption files" in text, "a captioner's captions stand beside the drawn ones"
+    assert "scenes-tiny" in (tmp_path / "demo" / "reports" / "captioner.csv").read_text()
