@@ -12,12 +12,14 @@ from recap_eval.study.run import How, Outcome, command_line, run_graph, tail, wh
 from recap_eval.study.spec import Study, read_study
 from recap_eval.study.state import Stamp, duration, log_path, rates, read_stamps, remaining
 
+MORE = 75  # sysexits' "try again": a loop, or a scheduler, gives the same command once more
+
 
 def run_file(args: argparse.Namespace) -> int:
     """Run a study file's nodes that are not done.
 
     Returns:
-        0, 1 if a node failed, 130 if it was stopped.
+        0, 1 if a node failed, 75 if its time is over and there is more to do, 130 if it was stopped.
 
     Raises:
         UserError: The file is no study; nothing was run.
@@ -30,11 +32,14 @@ def run_file(args: argparse.Namespace) -> int:
         _show_plan(study, graph, chosen, args)
         return 0
     live = args.jobs == 1 and sys.stderr.isatty()
-    outcome = run_graph(graph, chosen, How(args.jobs, _say, _shower(args.json) if args.jobs == 1 else None, live))
+    seconds = None if args.hours is None else 3600 * args.hours
+    outcome = run_graph(graph, chosen, How(args.jobs, _say, _shower(args.json) if args.jobs == 1 else None, live, seconds))
     if args.json:
         print(json.dumps(_facts(study, graph, outcome)))
     _tell_end(study, graph, outcome)
-    return 130 if outcome.stopped else 1 if outcome.codes else 0
+    if outcome.stopped:
+        return MORE if outcome.over else 130
+    return 1 if outcome.codes else 0
 
 
 def _say(line: str) -> None:
@@ -99,7 +104,9 @@ def _tell_end(study: Study, graph: Graph, outcome: Outcome) -> None:
         _say(f"not run, because what they need failed: {', '.join(lost)}")
     before, now, total = len(outcome.of("done before")), len(outcome.of("done")), len(outcome.state)
     _say(f"\n{study.name}: {before + now} of {total} nodes done ({before} of them before) under {graph.root}")
-    if outcome.stopped:
+    if outcome.over:
+        _say("its time is over; the same command goes on from here.")
+    elif outcome.stopped:
         _say("stopped; the same command goes on from here.")
     elif outcome.codes:
         _say("When the cause is mended, the same command runs what is left.")
