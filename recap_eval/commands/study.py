@@ -10,7 +10,7 @@ from typing import Any
 from recap_eval.study.graph import Graph, build_graph
 from recap_eval.study.run import How, Outcome, command_line, run_graph, tail, why
 from recap_eval.study.spec import Study, read_study
-from recap_eval.study.state import Stamp, duration, log_path, rates, read_stamps, remaining
+from recap_eval.study.state import Stamp, duration, log_path, rates, read_stamps, remaining, taken, taken_text
 
 MORE = 75  # sysexits' "try again": a loop, or a scheduler, gives the same command once more
 
@@ -67,22 +67,29 @@ def _show_plan(study: Study, graph: Graph, chosen: set[str], args: argparse.Name
             _node_facts(graph, name, "done before" if name in stamps else "waiting") for name in graph.nodes if name in chosen
         ]
         facts = {"study": study.name, "root": str(graph.root), "nodes": nodes}
-        print(json.dumps(facts | {"seconds": estimate.seconds, "unknown": estimate.unknown}))
+        print(json.dumps(facts | {"seconds": estimate.seconds, "unknown": estimate.unknown, "estimate": taken(graph, left)}))
         return
     print(f"{study.name}: {study.about}" if study.about else study.name)
     for number, name in enumerate([name for name in graph.nodes if name in chosen], 1):
-        print(f"\n[{number}/{len(chosen)}] {name}: {_state_text(stamps.get(name))}\n$ {command_line(graph.nodes[name].words)}")
+        print(f"\n[{number}/{len(chosen)}] {name}: {_state_text(stamps.get(name), graph, name)}")
+        print(f"$ {command_line(graph.nodes[name])}")
     rest = f"{len(left)} to run" + (f": {estimate.text()}" if left else "")
     print(f"\n{len(chosen)} nodes under {graph.root}: {len(chosen) - len(left)} done, {rest}")
+    if amounts := taken(graph, left):
+        print(f"As the study's author reckons they take {taken_text(amounts)}.")
 
 
-def _state_text(stamp: Stamp | None) -> str:
-    return "to run" if stamp is None else f"done ({duration(stamp.seconds)})"
+def _state_text(stamp: Stamp | None, graph: Graph, name: str) -> str:
+    if stamp is not None:
+        return f"done ({duration(stamp.seconds)})"
+    amounts = taken(graph, [name])
+    return "to run" + (f" ({taken_text(amounts)})" if amounts else "")
 
 
 def _node_facts(graph: Graph, name: str, state: str) -> dict[str, Any]:
     node = graph.nodes[name]
     facts: dict[str, Any] = {"name": name, "step": node.step, "at": node.values, "command": list(node.words), "state": state}
+    facts |= {"processes": node.processes, "estimate": node.estimate}
     return facts | {"needs": list(node.needs), "key": node.key, "log": str(log_path(graph.root, node))}
 
 

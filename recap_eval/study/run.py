@@ -194,13 +194,12 @@ class Work:
         slot = min(set(range(self.how.jobs)) - {one.slot for one in self.running})
         resumed = log.is_file() or (node.out is not None and node.out.exists())
         self.outcome.state[node.name] = "running"
-        self.how.tell(f"\n[{self._count()}] {node.name}\n$ {command_line(node.words)}")
+        self.how.tell(f"\n[{self._count()}] {node.name}\n$ {command_line(node)}")
         with log.open("ab") as stream:
-            stream.write(f"$ {command_line(node.words)}\n".encode())
+            stream.write(f"$ {command_line(node)}\n".encode())
             stream.flush()
-            words = [sys.executable, "-m", PROGRAMS[node.words[0]], *node.words[1:]]
             process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, process_group=0, pass_fds=(self.handle,),
+                started(node), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, process_group=0, pass_fds=(self.handle,),
                 env=environment(self.how, slot),
             )  # fmt: skip
         self.running.append(Running(node, process, log, time.monotonic(), resumed, slot, log.stat().st_size))
@@ -279,6 +278,14 @@ class Work:
                 os.killpg(one.process.pid, number)
 
 
+def started(node: Node) -> list[str]:
+    """Return what a node's process is started as: our module, by torchrun if there are several processes."""
+    many = (
+        ["torch.distributed.run", "--standalone", "--nproc-per-node", str(node.processes), "-m"] if node.processes > 1 else []
+    )
+    return [sys.executable, "-m", *many, PROGRAMS[node.words[0]], *node.words[1:]]
+
+
 def environment(how: How, slot: int) -> dict[str, str]:
     """Return a child's environment: its share of the cores and of the GPUs named, and whether its bar is looked at."""
     env = os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -292,11 +299,13 @@ def environment(how: How, slot: int) -> dict[str, str]:
     return env
 
 
-def command_line(words: tuple[str, ...]) -> str:
-    """Return a command as one would type it."""
+def command_line(node: Node) -> str:
+    """Return a node's command as one would type it."""
     import shlex
 
-    return shlex.join(words)
+    many = f"torchrun --standalone --nproc-per-node {node.processes} -m " if node.processes > 1 else ""
+    program = PROGRAMS[node.words[0]] if many else node.words[0]
+    return many + shlex.join([program, *node.words[1:]])
 
 
 def made(node: Node) -> bool:
