@@ -114,7 +114,7 @@ def remaining(graph: Graph, left: dict[str, float], known: dict[str, float], job
     return Estimate(max(sum(seconds) / jobs, longest), len(seconds), tuple(unknown))
 
 
-UNITS = {"gpu_hours": "{:,.4g} GPU-hours", "hours": "{:,.3g} hours", "disk_gb": "{:,.4g} GB", "usd": "${:,.0f}"}
+UNITS = {"gpu_hours": "{} GPU-hours", "hours": "{} hours", "disk_gb": "{} GB", "usd": "${}"}
 
 
 def taken(graph: Graph, names: Iterable[str]) -> dict[str, float]:
@@ -128,7 +128,9 @@ def taken(graph: Graph, names: Iterable[str]) -> dict[str, float]:
 
 def taken_text(amounts: dict[str, float]) -> str:
     """Return amounts in words."""
-    return ", ".join(UNITS[resource].format(amount) for resource, amount in amounts.items())
+    return ", ".join(
+        UNITS[name].format(f"{amount:,.3g}" if amount < 100 else f"{amount:,.0f}") for name, amount in amounts.items()
+    )
 
 
 def duration(seconds: float) -> str:
