@@ -1,12 +1,19 @@
-"""The study behind `make demo` and `make board`, on a world of a few images."""
+"""The studies behind `make board` and `make demo`, on a world of a few images."""
 
+import json
+from importlib import import_module
+
+import pyarrow.parquet as pq
 import pytest
 from support import ROOT, recap, recap_apart
+
+from recap_eval.study.graph import build_graph
+from recap_eval.study.spec import PROGRAMS, read_study
+from recap_eval.study.state import taken
 
 SMALL = ("--root", "demo", "--set", "samples=256", "--set", "seed=0", "--set", "p=0,1", "--set", "scenes=--n 96 --n-eval 48")
 
 
-@pytest.mark.serial
 def test_the_loop_from_scenes_to_report_and_again(tmp_path):
     words = ["study", ROOT / "studies" / "clip-mix.yaml", *SMALL]
     first = recap_apart("recap-eval", *words, cwd=tmp_path)
@@ -24,7 +31,17 @@ def test_the_loop_from_scenes_to_report_and_again(tmp_path):
     assert "6 nodes under demo: 3 done, 3 to run" in last.stdout
 
 
-@pytest.mark.serial
+def test_the_loop_with_a_captioner(tmp_path):
+    done = recap_apart("recap-eval", "study", ROOT / "studies" / "recaption-mix.yaml", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "8 of 8 nodes done" in done.stderr and (tmp_path / "demo/reports/clip.svg").is_file()
+    captions = pq.read_table(tmp_path / "demo/captions/captions").to_pylist()
+    assert len(captions) == 96 and {row["status"] for row in captions} == {"ok"}
+    assert {row["model_id"].partition("@")[0] for row in captions} == {"scenes-tiny"}
+    truth = next((tmp_path / "demo/leaderboards/results").rglob("captions-truth-*.json"))
+    assert json.loads(truth.read_text())["metrics"]["truth"]["value"] > 0.95
+
+
 def test_caption_sets_are_measured_by_models_of_several_mixes(tmp_path):
     words = ["study", ROOT / "studies" / "captions.yaml", *SMALL, "--set", "metrics=length,truth,clip"]
     done = recap_apart("recap-eval", *words, cwd=tmp_path)
@@ -34,3 +51,26 @@ def test_caption_sets_are_measured_by_models_of_several_mixes(tmp_path):
     for model in ("scenes-tiny-p0-s0", "scenes-tiny-p1-s0"):
         assert f"CLIP two-way share (softmax) by {model}, %" in text
     assert "judge's rating; human rating" in text.partition("Not run:")[2]
+    assert "## scenes-tiny: 48 rows of caption files" in text, "a captioner's captions stand beside the drawn ones"
+    assert "scenes-tiny" in (tmp_path / "demo" / "reports" / "captioner.csv").read_text()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_command_of_a_study_is_one_that_can_be_given(path, tmp_path):
+    graph = build_graph(read_study(path, [], tmp_path))
+    parsers = {program: import_module(module).build_parser() for program, module in PROGRAMS.items()}
+    for node in graph.nodes.values():
+        parsers[node.words[0]].parse_args(node.words[1:])  # exits if it does not know an option
+
+
+def test_the_paper_at_its_own_scale_takes_what_its_commands_work_out():
+    graph = build_graph(read_study(ROOT / "studies/paper.yaml", []))
+    for step, recipe in (("clip-mix-p=0.8", "recap-clip-b16"), ("clip-large-text-p_large=0.8", "recap-clip-b16-ltxt")):
+        known = json.loads(
+            recap("recap-train", "clip", "--recipe", recipe, "--p-original", "0.8", "--dry-run", "--json").stdout
+        )
+        assert graph.nodes[step].estimate["gpu_hours"] == pytest.approx(known["total"]["gpu_hours"], rel=0.01)
+    assert len(graph.nodes) == 73 and 20_000 < taken(graph, graph.nodes)["gpu_hours"] < 30_000
+    text = recap("recap-eval", "study", ROOT / "studies/paper.yaml", "--dry-run").stdout
+    assert "$ torchrun --standalone --nproc-per-node 8 -m recap_train.cli clip --data datacomp/shards" in text
+    assert "GPU-hours, 71 hours, 156," in text

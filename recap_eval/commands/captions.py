@@ -15,6 +15,8 @@ from recap_eval.data.root import default_cache
 from recap_eval.errors import DataError, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from recap_eval.caption_scoring import Extras
     from recap_eval.captions.scan import Question
     from recap_eval.captions.survey import Survey
@@ -41,11 +43,11 @@ def evaluate_captions(args: argparse.Namespace) -> int:
     from recap_eval.tasks.captions import find_families
 
     families = find_families(args.metrics)
-    question = _question(args, families)
+    files = find_files(args.captions)
+    question = _question(args, families, files)
     extras = _extras(args, families, question)
     team = Team.of(args.shard)
     options = _options(args, team)
-    files = find_files(args.captions)
     lookers = find_lookers(args, families, team.device)
     name = args.name or _name(args.captions)
     note(f"{name}: {len(files):,} files; {_told(question)}")
@@ -97,7 +99,7 @@ def _fitting(families: dict[str, Family], surveys: dict[str, Survey]) -> dict[st
     return {name: family for name, family in families.items() if name != "diversity"}
 
 
-def _question(args: argparse.Namespace, families: dict[str, Family]) -> Question:
+def _question(args: argparse.Namespace, families: dict[str, Family], files: Sequence[Path]) -> Question:
     from recap_eval.captions.files import preset_roles
     from recap_eval.captions.scan import Question
     from recap_eval.captions.tokens import load_tokenizer
@@ -107,7 +109,7 @@ def _question(args: argparse.Namespace, families: dict[str, Family]) -> Question
     if args.caption_preset is not None:
         if column is not None:
             raise UserError("--caption-preset names the column already.", "Leave out --column, or the preset.")
-        column, original = preset_roles(args.caption_preset)
+        column, original = preset_roles(args.caption_preset, files)
         against = against or original or None
     if column is None:
         raise UserError(
@@ -172,7 +174,8 @@ def _end(args: argparse.Namespace, outcomes: dict[str, Outcome]) -> int:
     if args.json:
         print(json.dumps({column: as_json(found) for column, found in outcomes.items()}))
     else:
-        print(f"Results: {args.out / 'results'}; the table: recap-eval report captions", file=sys.stderr)
+        place = "" if args.out == Path("leaderboards") else f" --leaderboards {args.out}"
+        print(f"Results: {args.out / 'results'}; the table: recap-eval report captions{place}", file=sys.stderr)
     for column, name, why in failed:
         print(f"error: {column}, {name}: {why.what}\n       {why.hint}", file=sys.stderr)
     return 1 if failed else 0

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def render_boards(args: argparse.Namespace) -> int:
-    """Render one board or all, or check them; of all, those without a row are passed over, and it says so.
+    """Render boards, or check them; of several, those without a row are passed over, and it says so.
 
     Returns:
         0, or 1 if `--check` finds a difference.
@@ -22,7 +22,7 @@ def render_boards(args: argparse.Namespace) -> int:
     from recap_eval.report.render import EmptyBoard, board_names, check_board, render_board
 
     tables = Tables(args.leaderboards)
-    names = [args.board] if args.board else board_names(args.leaderboards)
+    names = args.boards or board_names(args.leaderboards)
     done, drifts = [], []
     for name in names:
         try:
@@ -37,7 +37,7 @@ def render_boards(args: argparse.Namespace) -> int:
             if len(names) == 1 or (args.check and stale.is_file()):
                 raise
             print(f"{name}: passed over. {error.what}", file=sys.stderr)
-    if not args.board and done:
+    if not args.boards and done:
         drifts += _index(args, tables)
     if args.check:
         found = {"checked": done, "drift": drifts}
