@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from recap_eval.board import board_files, load_board
 from recap_eval.errors import DataError
@@ -14,8 +15,11 @@ from recap_eval.leaderboard import Table, build_table
 from recap_eval.report import html, text
 from recap_eval.report.caption_plots import PLOTS, Plot
 from recap_eval.report.cells import all_rows
+from recap_eval.report.evidence import PAGE, anchor, items_file, sections
+from recap_eval.report.evidence_page import FAILURES, evidence_markdown, evidence_page
 from recap_eval.report.index import INDEX, index_page, results_block, with_block
 from recap_eval.report.plots import curves, data_digest, score_over_axis
+from recap_eval.results import Result
 
 README = "README.md"
 DIGEST = re.compile(r"data sha256:([0-9a-f]{64})")
@@ -59,20 +63,41 @@ def _table(name: str, leaderboards: Path) -> Table:
     return table
 
 
+def _found(table: Table) -> list[Result]:
+    """Return every record of a table, each once."""
+    found = {str(one.path): one for row in all_rows(table) for cell in row.cells.values() for one in cell.results}
+    return [found[path] for path in sorted(found)]
+
+
 def _links(table: Table, out: Path) -> dict[str, str]:
-    paths = {str(result.path) for row in all_rows(table) for cell in row.cells.values() for result in cell.results}
-    return {path: Path(os.path.relpath(path, out)).as_posix() for path in sorted(paths)}
+    """Return relative links by path to the records and what lies beside them, and to those pages of failures that are there."""
+    links = {}
+    for result in _found(table):
+        beside = [result.record["answers"]["file"]] if "answers" in result.record else []
+        for path in (result.path, items_file(result), *(result.path.with_name(name) for name in beside)):
+            links[str(path)] = quote(Path(os.path.relpath(path, out)).as_posix())
+        if (out / (page := f"{FAILURES}/{anchor(result)}.html")).is_file():
+            links[f"{FAILURES}:{anchor(result)}"] = quote(page)
+    return links
 
 
 def _texts(table: Table, out: Path, plotted: bool) -> dict[str, str]:
-    name, links = table.board.name, _links(table, out)
+    name, records = table.board.name, PAGE.format(board=table.board.name)
+    told = {str(result.path): quote(anchor(result)) for result in _found(table)}
     plots = {f"{name}.svg": table.board.title} if plotted else {}
     plots |= {f"{name}-{plot.name}.svg": plot.title for plot in _more(table)}
     return {
-        f"{name}.md": text.markdown(table, plots, links),
+        f"{name}.md": text.markdown(table, plots, {path: f"{records}.md#{mark}" for path, mark in told.items()}),
         f"{name}.csv": text.csv(table),
-        f"{name}.html": html.board_page(table, plots, links),
-    }
+        f"{name}.html": html.board_page(table, plots, {path: f"{records}.html#{mark}" for path, mark in told.items()}),
+    } | _evidence(table, out, records)
+
+
+def _evidence(table: Table, out: Path, name: str) -> dict[str, str]:
+    if not table.measured:
+        return {}
+    found, links = sections(table), _links(table, out)
+    return {f"{name}.md": evidence_markdown(table, found, links), f"{name}.html": evidence_page(table, found, links)}
 
 
 def _more(table: Table) -> list[Plot]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from recap_eval.board import Board, Column
 from recap_eval.leaderboard import Cell, Row, Table
 from recap_eval.published import PublishedRow, PublishedTable
 from recap_eval.report.cells import (
     BEST,
     aligned,
-    all_rows,
     base_name,
     grid,
     group_grid,
@@ -26,6 +27,9 @@ from recap_eval.tasks.generation import TABLE
 
 NOT_MEASURED = "No measured result yet: every figure below is published."
 NOT_RANKED = "{figures}, as printed there; not measured here, and in no rank, difference or interval of this report."
+BEHIND = (
+    "Each figure leads to its records in {page}: command, data, protocol, seeds, files of all items, and the first of them."
+)
 LEGEND_ITEMS = "{figures} ± half-width of the 95 % t-interval over items, clustered by image."
 LEGEND = (  # {base} is the baseline's name
     "{figures}, mean over training seeds ± half-width of the 95 % t-interval (one seed: over items, clustered by "
@@ -76,20 +80,20 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
     Args:
         table: The table.
         plots: Titles by name of the plot's file beside the report.
-        links: Relative link by path of a result record.
+        links: Where a result record is told, relative to the report, by the record's path.
     """
-    board = table.board
+    board, link = table.board, partial(_linked, links)
     parts = [f"# {board.title}", board.note, "\n".join(f"> {line}  " for line in opening(table)).rstrip()]
     for sweep in table.sweeps:
         rows = sweep.rows
         parts += [f"## {sweep.title}", "\n".join(f"- {line}" for line in support(table, sweep))]
-        parts += [pipe(grid(table, rows, "p", deltas=False)), f"Paired difference to {base_name(board)}:"]
-        parts += [pipe(grid(table, rows, "p", deltas=True)), legend(board)]
+        parts += [pipe(grid(table, rows, "p", deltas=False, link=link)), f"Paired difference to {base_name(board)}:"]
+        parts += [pipe(grid(table, rows, "p", deltas=True, link=link)), legend(board)]
     if not table.measured:
         parts.append(f"{NOT_MEASURED} Measure a model: `{measure_command(board)}`")
     parts += [f"![{title}]({file})" for file, title in plots.items()]
     for group in table.groups:
-        parts += [f"## {group_title(board, group)}", pipe(group_grid(table, group)), not_run(table, group)]
+        parts += [f"## {group_title(board, group)}", pipe(group_grid(table, group, link)), not_run(table, group)]
     if table.groups and not table.sweeps:
         parts.append(legend_items(board))
     for printed in table.published:
@@ -104,7 +108,7 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
         parts += ["## Left out: not comparable", "\n".join(f"- {line}" for line in table.left_out)]
     if table.measured:
         parts += ["## Data", "\n".join(f"- {line}" for line in sources_text(table))]
-        parts += ["## Results", "\n".join(_provenance(table, links))]
+        parts += ["## Results", BEHIND.format(page=f"[{board.name}-records.md]({board.name}-records.md)")]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -124,13 +128,8 @@ def measure_command(board: Board) -> str:
     return f"recap-eval clip --model M --tasks {','.join(tasks)}"
 
 
-def _provenance(table: Table, links: dict[str, str]) -> list[str]:
-    lines = []
-    for row in all_rows(table):
-        found = {str(result.path): result for cell in row.cells.values() for result in cell.results}
-        names = [f"[{result.model}, {result.task}]({links[path]})" for path, result in sorted(found.items())]
-        lines.append(f"- {row.label}: {', '.join(names)}")
-    return lines
+def _linked(links: dict[str, str], shown: str, cell: Cell) -> str:
+    return f"[{shown}]({links[str(cell.results[0].path)]})"
 
 
 def records(table: Table) -> list[dict[str, object]]:

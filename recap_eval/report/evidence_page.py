@@ -1,0 +1,104 @@
+"""The records behind a board's figures as markdown and as a page: what was typed, on which data, how, and the first items."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from recap_eval.leaderboard import Table
+from recap_eval.report.cells import pipe
+from recap_eval.report.evidence import Entry, Fact, Section, items_file
+from recap_eval.report.failures_text import visible
+from recap_eval.report.html import environment
+from recap_eval.results import Result
+
+FAILURES = "failures"  # the folder beside the reports for pages of `recap-eval show`, by folder and name of the record
+SHOWN = frozenset({"zero-shot", "retrieval", "pairs", "quads"})  # kinds of tasks that `recap-eval show` can tell failures of
+TELLING = "Every figure of the board, by row and task: what was typed, on which data, how, and what came of each item."
+Links = dict[str, str]
+
+
+def links_of(entry: Entry, links: Links) -> list[tuple[str, str]]:
+    """Return the files of a record as (name, link): the record, all of its items, answers and failures where they are there."""
+    result = entry.result
+    found = [("record", result.path), ("items", items_file(result))]
+    if "answers" in result.record:
+        found.append(("answers", result.path.with_name(result.record["answers"]["file"])))
+    told = [(name, links[str(path)]) for name, path in found if str(path) in links]
+    page = links.get(f"{FAILURES}:{entry.anchor}")
+    return [*told, ("failures", page)] if page else told
+
+
+def show_command(result: Result) -> str:
+    """Return what to type to see a record's failures as a page; "" where there are none to be seen."""
+    name = f"{result.path.parent.name}/{result.path.stem}"
+    return f"recap-eval show {name} --html {FAILURES}/{name}.html" if result.record["task"]["kind"] in SHOWN else ""
+
+
+def evidence_page(table: Table, found: list[Section], links: Links) -> str:
+    """Render the page of a board's records.
+
+    Args:
+        table: The table.
+        found: Its records.
+        links: Relative links by path of records and of what lies beside them; "failures:…" for pages of failures.
+    """
+    page: str = environment().get_template("evidence.html").render(
+        board=table.board, telling=TELLING, sections=[_section(one, links) for one in found]
+    )  # fmt: skip
+    return visible(page, keep="\n\t") + "\n"
+
+
+def _section(section: Section, links: Links) -> dict[str, Any]:
+    heads = list(dict.fromkeys(label for entry in section.entries for label, _ in entry.figures))
+    rows = []
+    for entry in section.entries:
+        known = dict(entry.figures)
+        told = {"name": entry.name, "anchor": entry.anchor, "figures": [known.get(head, "–") for head in heads]}
+        rows.append(told | {"links": links_of(entry, links)})
+    facts: dict[str, Any] = {"title": section.title, "heads": heads, "rows": rows, "facts": section.facts}
+    facts |= {"first": section.items, "note": section.items_note, "show": show_command(section.entries[0].result)}
+    return facts
+
+
+def evidence_markdown(table: Table, found: list[Section], links: Links) -> str:
+    """Render a board's records as markdown; see `evidence_page`."""
+    board = table.board
+    parts = [f"# {board.title}: the records", f"{TELLING} [The board]({board.name}.md)"]
+    for section in found:
+        parts += _markdown(section, links)
+    return visible("\n\n".join(part for part in parts if part), keep="\n") + "\n"
+
+
+def _markdown(section: Section, links: Links) -> list[str]:
+    heads = list(dict.fromkeys(label for entry in section.entries for label, _ in entry.figures))
+    lines = [["", *heads, "files"]]
+    for entry in section.entries:
+        known = dict(entry.figures)
+        files = " ".join(f"[{name}]({link})" for name, link in links_of(entry, links))
+        mark = f'<a id="{entry.anchor}"></a>'
+        lines.append([f"{mark}{escaped(entry.name)}", *[known.get(head, "–") for head in heads], files])
+    facts = [line for fact in section.facts for line in _lines(fact)]
+    seen = show_command(section.entries[0].result)
+    facts += [f"- What it got wrong: {coded(seen)}"] if seen else []
+    items = pipe([[escaped(cell) for cell in line] for line in section.items]) if section.items else ""
+    return [f"## {escaped(section.title)}", pipe(lines), "\n".join(facts), section.items_note, items]
+
+
+def _lines(fact: Fact) -> list[str]:
+    shown = [(who, coded(text) if fact.code else escaped(text)) for who, text in fact.texts]
+    if len(shown) == 1:
+        return [f"- {fact.name}: {shown[0][1]}"]
+    return [f"- {fact.name}:", *[f"  - {escaped(who)}: {text}" for who, text in shown]]
+
+
+def escaped(text: str) -> str:
+    """Return other people's text as markdown shows it: no markup, no tags, one line."""
+    return re.sub(r"([\\`*_\[\]<>#~])", r"\\\1", " ".join(text.split()))
+
+
+def coded(text: str) -> str:
+    """Return a text as code, within more backticks than it has in a row."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{' '.join(text.split())}{space}{fence}"
