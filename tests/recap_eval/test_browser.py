@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from urllib.parse import unquote
 
 import pytest
 from browser import Seen, browser
@@ -56,7 +57,7 @@ def figures(seen, table=1):
     return [float(cell) for cell in cells]
 
 
-@pytest.mark.parametrize("name", ["clip.html", "clip-mix.html", "index.html"])
+@pytest.mark.parametrize("name", ["clip.html", "clip-records.html", "clip-mix.html", "index.html"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_open_without_an_error_and_ask_nobody(chromium, pages, name, scheme):
     with Seen(chromium, pages / name, color_scheme=scheme) as seen:
@@ -108,7 +109,7 @@ def test_colours_can_be_chosen(chromium, pages):
         assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
-@pytest.mark.parametrize("name", ["clip.html", "clip-mix.html", "index.html"])
+@pytest.mark.parametrize("name", ["clip.html", "clip-records.html", "clip-mix.html", "index.html"])
 def test_a_phone_scrolls_tables_and_not_the_page(chromium, pages, name):
     with Seen(chromium, pages / name, viewport={"width": 360, "height": 740}) as seen:
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
@@ -129,8 +130,22 @@ def test_the_keyboard_reaches_headers_and_tables(chromium, pages):
         assert {"scroll", "filter", "shade"} <= reached
 
 
-def test_links_lead_to_records(chromium, pages):
+def test_a_figure_is_two_clicks_from_command_data_and_items(chromium, pages):
     with Seen(chromium, pages / "clip.html") as seen:
-        links = seen.page.locator("td a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
-        assert len(links) == 15
-        assert all(json.loads((pages / link).read_text())["metrics"]["acc1"]["n"] == 40 for link in links)
+        links = seen.page.locator("td a")
+        assert links.count() == 3 + 9
+        links.first.click()
+        assert "/clip-records.html#" in seen.page.url
+        mark = unquote(seen.page.url.partition("#")[2])
+        section = seen.page.locator("section", has=seen.page.locator(f'[id="{mark}"]'))
+        assert section.locator("h2").inner_text() == "p = 0: scenes-zeroshot" and "d" * 64 in section.inner_text()
+        assert section.get_by_text("The first 5 of 40 values:").is_visible()
+        hrefs = section.get_by_role("link", name="record").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+        assert len(hrefs) == 2
+        assert all(json.loads((pages / href).read_text())["metrics"]["acc1"]["n"] == 40 for href in hrefs)
+        assert seen.errors == [] and seen.elsewhere == []
+
+
+def test_hostile_names_are_text_among_the_records_too(chromium, pages):
+    with Seen(chromium, pages / "clip-records.html") as seen:
+        assert HOSTILE in seen.page.locator("main").inner_text() and seen.page.title() != "taken" and seen.errors == []
