@@ -28,7 +28,7 @@ Metrics: length, tokens, vocabulary, flags, diversity (the default); nouns (need
 truth (of scenes). With images: clip and longclip (cosine, truncated share; of two columns the two-way share by softmax and by
 wins), judge (the paper's question to a vision LLM). The published parquet holds URLs only: download, and name the shards.
 Which column is which is never guessed, and the first three samples are shown. After Ctrl-C or a crash the same command goes on
-with the next file. --page shows image, captions, flags and scores side by side; --images names the images where they lie elsewhere.
+with the next file. --page shows image, captions, flags and scores side by side; --images names images that lie elsewhere.
 Every definition: docs/captions.md."""
 
 

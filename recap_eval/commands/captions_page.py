@@ -50,11 +50,19 @@ def write_page(
     rows, notes = _rows(args, found, files, pictures, options)
     columns, results = found.question.columns, read_results(args.out)
     models = [found.model(column) for column in columns]
+    content = found.surveys[found.question.column].content
     captions = Captions(
-        found.name, tuple(map(label, columns)), tuple(one.revision for one in models), tuple(choose(rows, args.page_rows)),
-        min(len(rows), args.page_rows), len(rows), found.surveys[found.question.column].content.rows, tuple(counted(rows, column) for column in range(len(columns))),
-        tuple(find_scores(results, one.name, one.revision) for one in models), notes,
-    )  # fmt: skip
+        name=found.name,
+        columns=tuple(map(label, columns)),
+        revisions=tuple(one.revision for one in models),
+        rows=tuple(choose(rows, args.page_rows)),
+        chosen=min(len(rows), args.page_rows),
+        sample=len(rows),
+        total=content.rows,
+        counts=tuple(counted(rows, column) for column in range(len(columns))),
+        scores=tuple(find_scores(results, one.name, one.revision) for one in models),
+        notes=notes,
+    )
     return write_captions_page(args.page, captions)
 
 

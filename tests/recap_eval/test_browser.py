@@ -6,9 +6,12 @@ from urllib.parse import unquote
 
 import pytest
 from browser import Seen, browser
+from fakes import Card
 from records import RUN, put, scores
 
+from recap_eval.gallery.captions import MISSING, Captions, Row, counted
 from recap_eval.leaderboard import build_table
+from recap_eval.report.captions_page import write_captions_page
 from recap_eval.report.index import index_page
 from recap_eval.report.render import board_names, render_board
 
@@ -149,3 +152,47 @@ def test_a_figure_is_two_clicks_from_command_data_and_items(chromium, pages):
 def test_hostile_names_are_text_among_the_records_too(chromium, pages):
     with Seen(chromium, pages / "clip-records.html") as seen:
         assert HOSTILE in seen.page.locator("main").inner_text() and seen.page.title() != "taken" and seen.errors == []
+
+
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory):
+    """A page of captions: nine plain ones, one that refuses, one that is hostile, one that is none."""
+    path = tmp_path_factory.mktemp("captions") / "page.html"
+    odd = [("I cannot see it.", ("refusal",)), (HOSTILE, ()), (None, (MISSING,))]
+    said = [*((f"a plain caption {n}.", ()) for n in range(9)), *odd]
+    rows = tuple(Row(f"k{n}", Card("", n), (text, f"alt {n}"), (flags, ())) for n, (text, flags) in enumerate(said))
+    counts = (counted(rows, 0), counted(rows, 1))
+    write_captions_page(path, Captions("set", ("re <b>", "org"), ("a" * 64, "b" * 64), rows, 12, 12, 40, counts, ((), ())))
+    return path
+
+
+def shown(seen):
+    return [text.split(". ")[1] for text in seen.page.locator(".card:visible h2").all_inner_texts()]
+
+
+def test_captions_are_filtered_by_flag_and_by_words(chromium, captions):
+    with Seen(chromium, captions) as seen:
+        offered = seen.page.locator("select option").all_inner_texts()
+        assert offered == ["all (12)", "re <b>: any flag (2)", "re <b>: missing (1)", "re <b>: refusal (1)"]
+        seen.page.get_by_label("Flag").select_option(label="re <b>: refusal (1)")
+        assert shown(seen) == ["k9"] and "1 of 12 rows" in seen.page.locator("output").inner_text()
+        seen.page.get_by_label("Flag").select_option("")
+        seen.page.get_by_label("Words").fill("PLAIN K7")
+        assert shown(seen) == ["k7"]
+        assert seen.errors == [] and seen.elsewhere == []
+
+
+def test_a_caption_with_a_script_is_text(chromium, captions):
+    with Seen(chromium, captions) as seen:
+        assert HOSTILE in seen.page.locator(".card").nth(10).inner_text() and seen.page.title() == "Captions: set"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_captions_fit_a_phone_and_need_no_script(chromium, captions, scheme):
+    how = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
+    with Seen(chromium, captions, java_script_enabled=False, **how) as seen:
+        assert seen.page.locator(".card:visible").count() == 12 and seen.page.locator("select").count() == 0
+    with Seen(chromium, captions, **how) as seen:
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
+        ink, paper = (seen.page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
+        assert ink != paper and paper == ("rgb(20, 24, 29)" if scheme == "dark" else "rgb(255, 255, 255)")
