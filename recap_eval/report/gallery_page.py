@@ -177,10 +177,18 @@ def _row(
     for place in _columns(gallery):
         lost = reasons.get((place, key)) or _absent(gallery, place, key)
         thumb = thumbs.get((place, key), Thumbnail(None))
-        facts = {"who": "real image" if place == REAL else gallery.sheets[place].name, "marked": place in marked}
+        facts = {"who": _who(gallery, place), "marked": place in marked}
         facts |= {"told": _noted(gallery, place, key), "scores": _scores(gallery, place, key), "lost": lost}
         figures.append(facts | {"thumb": thumb, "alt": f"{facts['who']}: {_short(gallery, key)}"})
     return {"id": item_name(key), "prompts": _prompts(gallery, key), "figures": figures}
+
+
+def _who(gallery: Gallery, place: int) -> str:
+    """Return whose an image is; of models that were trained on a mix, at which p."""
+    if place == REAL:
+        return "real image"
+    sheet = gallery.sheets[place]
+    return f"{sheet.name} (p = {sheet.facts['p_original']:g})" if "p_original" in sheet.facts else sheet.name
 
 
 def _absent(gallery: Gallery, place: int, key: Key) -> str:
