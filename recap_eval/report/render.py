@@ -13,8 +13,9 @@ from recap_eval.errors import DataError
 from recap_eval.files import replacing
 from recap_eval.leaderboard import Table, build_table
 from recap_eval.report import html, text
-from recap_eval.report.caption_plots import PLOTS, Plot
 from recap_eval.report.cells import all_rows
+from recap_eval.report.drawing import Drawing
+from recap_eval.report.drawings import DRAWINGS
 from recap_eval.report.evidence import PAGE, anchor, items_file, sections
 from recap_eval.report.evidence_page import FAILURES, evidence_markdown, evidence_page
 from recap_eval.report.index import INDEX, index_page, results_block, with_block
@@ -100,9 +101,9 @@ def _evidence(table: Table, out: Path, name: str) -> dict[str, str]:
     return {f"{name}.md": evidence_markdown(table, found, links), f"{name}.html": evidence_page(table, found, links)}
 
 
-def _more(table: Table) -> list[Plot]:
-    """Return the plots of what results tell besides figures."""
-    return [plot for plot in PLOTS if plot.shows(table)]
+def _more(table: Table) -> list[Drawing]:
+    """Return the plots of a table besides the scores over its axis."""
+    return [plot for plot in DRAWINGS if plot.shows(table)]
 
 
 def _has_plot(table: Table) -> bool:
