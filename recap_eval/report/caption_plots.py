@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from recap_eval.leaderboard import Table
 from recap_eval.report.cells import all_rows
 from recap_eval.report.drawing import Drawing
-from recap_eval.report.plots import COLOURS
+from recap_eval.report.plots import COLOURS, words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,14 +32,13 @@ def _lengths(figure: Figure, found: dict[str, Any]) -> None:
         bins = details["histogram"]
         shares = [100 * count / sum(bins) for count in bins]
         longer = sum(shares[WIDEST:])
-        told = f"{_spelled(name)} (n={sum(bins):,}" + (f"; {longer:.1f} % longer than shown)" if longer else ")")
+        told = f"{spelled(name)} (n={sum(bins):,}" + (f"; {longer:.1f} % longer than shown)" if longer else ")")
         edges = [at - 0.5 for at in range(len(shares[:WIDEST]) + 1)]
         axis.stairs(shares[:WIDEST], edges, color=colour, label=told, linewidth=1.4)
     axis.set_xlabel("words of a caption")
     axis.set_ylabel("captions, %")
     axis.set_ylim(bottom=0)
-    for text in axis.legend(frameon=False).get_texts():
-        text.set_parse_math(False)
+    words(axis.legend(frameon=False))
 
 
 def _words(figure: Figure, found: dict[str, Any]) -> None:
@@ -48,13 +47,13 @@ def _words(figure: Figure, found: dict[str, Any]) -> None:
     for axis, (name, details), colour in zip(axes, shown.items(), COLOURS * len(shown), strict=False):
         top = details["top"][:WORDS][::-1]
         axis.barh(range(len(top)), [100 * count / details["total"] for _, count in top], color=colour)
-        axis.set_yticks(range(len(top)), [_spelled(word) for word, _ in top], fontsize=7.5, parse_math=False)
-        axis.set_title(_spelled(name), parse_math=False)
+        axis.set_yticks(range(len(top)), [spelled(word) for word, _ in top], fontsize=7.5, parse_math=False)
+        axis.set_title(spelled(name), parse_math=False)
         axis.set_xlabel("share of all words, %")
         axis.grid(axis="y", visible=False)
 
 
-def _spelled(text: str) -> str:
+def spelled(text: str) -> str:
     """Return a text as the plots' font can write it, in at most 40 characters."""
     plain = "".join(sign if sign.isprintable() and ord(sign) < PLAIN_END else f"\\u{ord(sign):04x}" for sign in text[:40])
     return plain if len(plain) <= 40 else f"{plain[:39]}…"

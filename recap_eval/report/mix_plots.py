@@ -104,11 +104,11 @@ def _paint_gains(figure: Figure, found: dict[str, Any]) -> None:
         for number, curve in enumerate(panel["curves"]):
             _paint_gain(axis, curve, look(curve, number), found["place"])
         axis.margins(y=0.16)
-    figure.supylabel(f"gain over {found['base']} (up is better)", fontsize=9)
+    figure.supylabel(f"gain over {found['base']} (up is better)", fontsize=9, parse_math=False)
     bars = "bar: 95 % interval of the paired difference; *: after Holm's correction; of means nothing is tested"
     kinds = {curve["kind"] for panel in found["panels"] for curve in panel["curves"]}
     told = bars if MEASURED in kinds else "differences of printed figures, without interval"
-    figure.supxlabel(f"{found['axis']}   ({told})", fontsize=9)
+    figure.supxlabel(f"{found['axis']}   ({told})", fontsize=9, parse_math=False)
     legend(figure, axes)
 
 
@@ -203,18 +203,21 @@ def _paint_trade(figure: Figure, found: dict[str, Any]) -> None:
     for number, curve in enumerate(found["curves"]):
         style = look(curve, number)
         axis.plot([x[0] for _, x, _ in curve["points"]], [y[0] for _, _, y in curve["points"]], label=curve["title"], **style)
-        for place, (x, left, right), (y, low, high) in curve["points"]:
+        for turn, (place, (x, left, right), (y, low, high)) in enumerate(curve["points"]):
             if left is not None:
                 axis.hlines(y, left, right, color=style["color"], alpha=0.6, linewidth=1)
             if low is not None:
                 axis.vlines(x, low, high, color=style["color"], alpha=0.6, linewidth=1)
             halo: dict[str, Any] = {"path_effects": [withStroke(linewidth=2.5, foreground="white")], "zorder": 5}
-            axis.annotate(f"{place:g}", (x, y), (6, 4), textcoords="offset points", fontsize=8, color=style["color"], **halo)
-    axis.set_xlabel(found["x"])
-    axis.set_ylabel(found["y"])
+            beside = ((6, 4), (-6, -11))[turn % 2]  # by turns on either side, so that points close together can be told apart
+            where: dict[str, Any] = {"textcoords": "offset points", "ha": ("left", "right")[turn % 2], "fontsize": 8}
+            axis.annotate(f"{place:g}", (x, y), beside, color=style["color"], **where, **halo)
+    axis.set_xlabel(found["x"], parse_math=False)
+    axis.set_ylabel(found["y"], parse_math=False)
     axis.margins(0.08)
     bars = "; bars: 95 % intervals" if any(curve["kind"] == MEASURED for curve in found["curves"]) else ""
-    figure.supxlabel(f"beside points: p{bars}; the mean is over {', '.join(found['over'])}", fontsize=7.5, color="#555555")
+    told = f"beside points: p{bars}; the mean is over {', '.join(found['over'])}"
+    figure.supxlabel(told, fontsize=7.5, color="#555555", parse_math=False)
     legend(figure, [axis])
 
 

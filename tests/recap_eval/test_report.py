@@ -32,7 +32,8 @@ def rendered(board, tmp_path):
 
 def test_rendered_twice_is_byte_identical(board, tmp_path):
     first = rendered(board, tmp_path / "a")
-    assert set(first) == {"clip.md", "clip.csv", "clip.html", "clip.svg", "clip.png", "clip-records.md", "clip-records.html"}
+    plots = {f"clip{name}.{kind}" for name in ("", "-gain", "-trade-off") for kind in ("svg", "png")}
+    assert set(first) == plots | {"clip.md", "clip.csv", "clip.html", "clip-records.md", "clip-records.html"}
     shutil.rmtree(tmp_path / "a")
     assert rendered(board, tmp_path / "a") == first
 
