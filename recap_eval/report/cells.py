@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from recap_eval.board import Board
@@ -176,3 +177,15 @@ def aligned(lines: list[list[str]]) -> str:
         figures = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
         shown.append("  ".join(["", name.ljust(widths[0]), *figures]))
     return "\n".join(shown)
+
+
+def escaped(text: str) -> str:
+    """Return other people's text as markdown shows it: no markup, no tags, one line."""
+    return re.sub(r"([\\`*_\[\]<>#~])", r"\\\1", " ".join(text.split()))
+
+
+def coded(text: str) -> str:
+    """Return a text as code, within more backticks than it has in a row."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{' '.join(text.split())}{space}{fence}"

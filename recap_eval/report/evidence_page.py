@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
 from typing import Any
 
 from recap_eval.leaderboard import Table
-from recap_eval.report.cells import pipe
-from recap_eval.report.evidence import Entry, Fact, Section, items_file
+from recap_eval.report.cells import coded, escaped, pipe
+from recap_eval.report.evidence import Entry, Fact, Section, anchor, items_file
 from recap_eval.report.failures_text import visible
 from recap_eval.report.html import environment
-from recap_eval.results import Result
+from recap_eval.results import Result, slug
+from recap_eval.tasks.captions import KIND
 
-FAILURES = "failures"  # the folder beside the reports for pages of `recap-eval show`, by folder and name of the record
 SHOWN = frozenset({"zero-shot", "retrieval", "pairs", "quads"})  # kinds of tasks that `recap-eval show` can tell failures of
 TELLING = "Every figure of the board, by row and task: what was typed, on which data, how, and what came of each item."
 Links = dict[str, str]
@@ -25,14 +25,39 @@ def links_of(entry: Entry, links: Links) -> list[tuple[str, str]]:
     if "answers" in result.record:
         found.append(("answers", result.path.with_name(result.record["answers"]["file"])))
     told = [(name, links[str(path)]) for name, path in found if str(path) in links]
-    page = links.get(f"{FAILURES}:{entry.anchor}")
-    return [*told, ("failures", page)] if page else told
+    return [*told, *((page.name, links[page.file]) for page in [page_of(result)] if page and page.file in links)]
 
 
-def show_command(result: Result) -> str:
-    """Return what to type to see a record's failures as a page; "" where there are none to be seen."""
-    name = f"{result.path.parent.name}/{result.path.stem}"
-    return f"recap-eval show {name} --html {FAILURES}/{name}.html" if result.record["task"]["kind"] in SHOWN else ""
+@dataclass(frozen=True)
+class Page:
+    """A page of a record's items with their images, that a command of its own writes where the data is.
+
+    Args:
+        name: What links to it are called.
+        file: Where it lies beside the reports, if it is there.
+        command: What to type for it.
+        title: What it shows.
+    """
+
+    name: str
+    file: str
+    command: str
+    title: str
+
+
+def page_of(result: Result) -> Page | None:
+    """Return the page that shows a record's items: of a model what it got wrong, of a caption set the captions."""
+    kind, name = result.record["task"]["kind"], anchor(result)
+    if kind in SHOWN:
+        file = f"failures/{name}.html"
+        return Page(
+            "failures", file, f"recap-eval show {name} --html {file}", f"what {result.model} gets wrong in {result.task}"
+        )
+    if kind == KIND and result.meta.get("files"):
+        files = str(result.meta["files"])
+        file = f"captions/{slug(files)}.html"
+        return Page("captions", file, f"recap-eval captions … --page {file}", f"captions of {files}")
+    return None
 
 
 def evidence_page(table: Table, found: list[Section], links: Links) -> str:
@@ -41,7 +66,7 @@ def evidence_page(table: Table, found: list[Section], links: Links) -> str:
     Args:
         table: The table.
         found: Its records.
-        links: Relative links by path of records and of what lies beside them; "failures:…" for pages of failures.
+        links: Relative links by path of records, of what lies beside them, and of those pages of items that are there.
     """
     page: str = environment().get_template("evidence.html").render(
         board=table.board, telling=TELLING, sections=[_section(one, links) for one in found]
@@ -57,7 +82,7 @@ def _section(section: Section, links: Links) -> dict[str, Any]:
         told = {"name": entry.name, "anchor": entry.anchor, "figures": [known.get(head, "–") for head in heads]}
         rows.append(told | {"links": links_of(entry, links)})
     facts: dict[str, Any] = {"title": section.title, "heads": heads, "rows": rows, "facts": section.facts}
-    facts |= {"first": section.items, "note": section.items_note, "show": show_command(section.entries[0].result)}
+    facts |= {"first": section.items, "note": section.items_note, "page": page_of(section.entries[0].result)}
     return facts
 
 
@@ -79,8 +104,8 @@ def _markdown(section: Section, links: Links) -> list[str]:
         mark = f'<a id="{entry.anchor}"></a>'
         lines.append([f"{mark}{escaped(entry.name)}", *[known.get(head, "–") for head in heads], files])
     facts = [line for fact in section.facts for line in _lines(fact)]
-    seen = show_command(section.entries[0].result)
-    facts += [f"- What it got wrong: {coded(seen)}"] if seen else []
+    page = page_of(section.entries[0].result)
+    facts += [f"- As a page, with images: {coded(page.command)}"] if page else []
     items = pipe([[escaped(cell) for cell in line] for line in section.items]) if section.items else ""
     return [f"## {escaped(section.title)}", pipe(lines), "\n".join(facts), section.items_note, items]
 
@@ -90,15 +115,3 @@ def _lines(fact: Fact) -> list[str]:
     if len(shown) == 1:
         return [f"- {fact.name}: {shown[0][1]}"]
     return [f"- {fact.name}:", *[f"  - {escaped(who)}: {text}" for who, text in shown]]
-
-
-def escaped(text: str) -> str:
-    """Return other people's text as markdown shows it: no markup, no tags, one line."""
-    return re.sub(r"([\\`*_\[\]<>#~])", r"\\\1", " ".join(text.split()))
-
-
-def coded(text: str) -> str:
-    """Return a text as code, within more backticks than it has in a row."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence, space = "`" * (longest + 1), " " if longest else ""
-    return f"{fence}{space}{' '.join(text.split())}{space}{fence}"

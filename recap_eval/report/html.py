@@ -59,13 +59,14 @@ def _cells(table: Table, row: Row, links: dict[str, str]) -> list[dict[str, obje
     return out
 
 
-def board_page(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
+def board_page(table: Table, plots: dict[str, str], links: dict[str, str], looks: text.Looks = ()) -> str:
     """Render a board's page: it opens from disk, asks no network, and works without JavaScript.
 
     Args:
         table: The table.
         plots: Titles by name of the plot's file beside the page.
         links: Where a result record is told, relative to the page, by the record's path.
+        looks: Pages of items with their images, as (title, link).
     """
     groups = [
         {
@@ -81,7 +82,7 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str]) -> st
         board=table.board, groups=groups, plots=_told(table, plots), legend=_legend(table), left_out=table.left_out,
         sources=text.sources_text(table), published=[_published(table, group) for group in table.published],
         not_ranked=text.not_ranked(table.board), not_measured="" if table.measured else text.NOT_MEASURED,
-        hint=text.measure_command(table.board), records=f"{PAGE.format(board=table.board.name)}.html",
+        hint=text.measure_command(table.board), records=f"{PAGE.format(board=table.board.name)}.html", looks=looks,
     )  # fmt: skip
     return page + "\n"
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from recap_eval.board import board_files, load_board
 from recap_eval.errors import DataError
 from recap_eval.files import replacing
 from recap_eval.leaderboard import Table, build_table
 from recap_eval.report import html, text
-from recap_eval.report.cells import all_rows
 from recap_eval.report.drawing import Drawing
 from recap_eval.report.drawings import DRAWINGS
-from recap_eval.report.evidence import PAGE, anchor, items_file, sections
-from recap_eval.report.evidence_page import FAILURES, evidence_markdown, evidence_page
+from recap_eval.report.evidence import PAGE, sections
+from recap_eval.report.evidence_page import evidence_markdown, evidence_page
 from recap_eval.report.index import INDEX, index_page, results_block, with_block
+from recap_eval.report.links import file_links, looks, section_links
 from recap_eval.report.plots import curves, data_digest, score_over_axis
-from recap_eval.results import Result
 
 README = "README.md"
 DIGEST = re.compile(r"data sha256:([0-9a-f]{64})")
@@ -64,40 +61,22 @@ def _table(name: str, leaderboards: Path) -> Table:
     return table
 
 
-def _found(table: Table) -> list[Result]:
-    """Return every record of a table, each once."""
-    found = {str(one.path): one for row in all_rows(table) for cell in row.cells.values() for one in cell.results}
-    return [found[path] for path in sorted(found)]
-
-
-def _links(table: Table, out: Path) -> dict[str, str]:
-    """Return relative links by path to the records and what lies beside them, and to those pages of failures that are there."""
-    links = {}
-    for result in _found(table):
-        beside = [result.record["answers"]["file"]] if "answers" in result.record else []
-        for path in (result.path, items_file(result), *(result.path.with_name(name) for name in beside)):
-            links[str(path)] = quote(Path(os.path.relpath(path, out)).as_posix())
-        if (out / (page := f"{FAILURES}/{anchor(result)}.html")).is_file():
-            links[f"{FAILURES}:{anchor(result)}"] = quote(page)
-    return links
-
-
 def _texts(table: Table, out: Path, plotted: bool) -> dict[str, str]:
     name, records = table.board.name, PAGE.format(board=table.board.name)
-    told = {str(result.path): quote(anchor(result)) for result in _found(table)}
+    seen = looks(table, out)
     plots = {f"{name}.svg": table.board.title} if plotted else {}
     plots |= {f"{name}-{plot.name}.svg": plot.title for plot in _more(table)}
     return {
-        f"{name}.md": text.markdown(table, plots, {path: f"{records}.md#{mark}" for path, mark in told.items()}),
+        f"{name}.md": text.markdown(table, plots, section_links(table, f"{records}.md"), seen),
         f"{name}.csv": text.csv(table),
-        f"{name}.html": html.board_page(table, plots, {path: f"{records}.html#{mark}" for path, mark in told.items()}),
+        f"{name}.html": html.board_page(table, plots, section_links(table, f"{records}.html"), seen),
     } | _evidence(table, out, records)
 
 
 def _evidence(table: Table, out: Path, name: str) -> dict[str, str]:
     if not table.measured:
         return {}
-    found, links = sections(table), _links(table, out)
+    found, links = sections(table), file_links(table, out)
     return {f"{name}.md": evidence_markdown(table, found, links), f"{name}.html": evidence_page(table, found, links)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from recap_eval.board import Board, Column
@@ -11,6 +12,7 @@ from recap_eval.report.cells import (
     BEST,
     aligned,
     base_name,
+    escaped,
     grid,
     group_grid,
     group_title,
@@ -30,6 +32,7 @@ NOT_RANKED = "{figures}, as printed there; not measured here, and in no rank, di
 BEHIND = (
     "Each figure leads to its records in {page}: command, data, protocol, seeds, files of all items, and the first of them."
 )
+Looks = Sequence[tuple[str, str]]
 LEGEND_ITEMS = "{figures} ± half-width of the 95 % t-interval over items, clustered by image."
 LEGEND = (  # {base} is the baseline's name
     "{figures}, mean over training seeds ± half-width of the 95 % t-interval (one seed: over items, clustered by "
@@ -74,13 +77,14 @@ def sources_text(table: Table) -> list[str]:
     return [f"{line} ({', '.join(labels)})" for line, labels in seen.items()]
 
 
-def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
+def markdown(table: Table, plots: dict[str, str], links: dict[str, str], looks: Looks = ()) -> str:
     """Render a table as markdown.
 
     Args:
         table: The table.
         plots: Titles by name of the plot's file beside the report.
         links: Where a result record is told, relative to the report, by the record's path.
+        looks: Pages of items with their images, as (title, link).
     """
     board, link = table.board, partial(_linked, links)
     parts = [f"# {board.title}", board.note, "\n".join(f"> {line}  " for line in opening(table)).rstrip()]
@@ -108,7 +112,7 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
         parts += ["## Left out: not comparable", "\n".join(f"- {line}" for line in table.left_out)]
     if table.measured:
         parts += ["## Data", "\n".join(f"- {line}" for line in sources_text(table))]
-        parts += ["## Results", BEHIND.format(page=f"[{board.name}-records.md]({board.name}-records.md)")]
+        parts += ["## Results", BEHIND.format(page=f"[{board.name}-records.md]({board.name}-records.md)"), _looked(looks)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -126,6 +130,11 @@ def measure_command(board: Board) -> str:
     if drawn:
         return f"recap-eval t2i --images DIR --reference R --metrics {','.join(drawn)}"
     return f"recap-eval clip --model M --tasks {','.join(tasks)}"
+
+
+def _looked(looks: Looks) -> str:
+    """Return a sentence with links to pages of items; "" if there are none."""
+    return f"With images: {', '.join(f'[{escaped(title)}]({link})' for title, link in looks)}." if looks else ""
 
 
 def _linked(links: dict[str, str], shown: str, cell: Cell) -> str:

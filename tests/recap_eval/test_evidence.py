@@ -9,8 +9,8 @@ from records import RUN, put, put_drawn, scores
 
 from recap_eval.leaderboard import build_table
 from recap_eval.models.base import ModelId
+from recap_eval.report.cells import coded, escaped
 from recap_eval.report.evidence import LOST, NO_ITEMS, anchor, sections
-from recap_eval.report.evidence_page import coded, escaped
 from recap_eval.report.render import check_board, render_board
 from recap_eval.tasks.base import Scores
 
