@@ -15,6 +15,7 @@ from recap_eval.tasks.captions import KIND
 
 SHOWN = frozenset({"zero-shot", "retrieval", "pairs", "quads"})  # kinds of tasks that `recap-eval show` can tell failures of
 TELLING = "Every figure of the board, by row and task: what was typed, on which data, how, and what came of each item."
+REPORTS = "reports"  # the usual folder of reports, in which such pages are looked for
 Links = dict[str, str]
 
 
@@ -50,13 +51,12 @@ def page_of(result: Result) -> Page | None:
     kind, name = result.record["task"]["kind"], anchor(result)
     if kind in SHOWN:
         file = f"failures/{name}.html"
-        return Page(
-            "failures", file, f"recap-eval show {name} --html {file}", f"what {result.model} gets wrong in {result.task}"
-        )
+        title = f"what {result.model} gets wrong in {result.task}"
+        return Page("failures", file, f"recap-eval show {name} --html {REPORTS}/{file}", title)
     if kind == KIND and result.meta.get("files"):
         files = str(result.meta["files"])
         file = f"captions/{slug(files)}.html"
-        return Page("captions", file, f"recap-eval captions … --page {file}", f"captions of {files}")
+        return Page("captions", file, f"recap-eval captions … --page {REPORTS}/{file}", f"captions of {files}")
     return None
 
 
@@ -105,7 +105,7 @@ def _markdown(section: Section, links: Links) -> list[str]:
         lines.append([f"{mark}{escaped(entry.name)}", *[known.get(head, "–") for head in heads], files])
     facts = [line for fact in section.facts for line in _lines(fact)]
     page = page_of(section.entries[0].result)
-    facts += [f"- As a page, with images: {coded(page.command)}"] if page else []
+    facts += [f"- Its {page.name} with images, linked here once they are there: {coded(page.command)}"] if page else []
     items = pipe([[escaped(cell) for cell in line] for line in section.items]) if section.items else ""
     return [f"## {escaped(section.title)}", pipe(lines), "\n".join(facts), section.items_note, items]
 

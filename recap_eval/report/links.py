@@ -1,4 +1,4 @@
-"""Where a board's files lead: to the section of each record, to its files, to pages of its items; all relative to the reports."""
+"""Where a board's files lead: to the section of each record, its files, pages of its items; all relative to the reports."""
 
 from __future__ import annotations
 
