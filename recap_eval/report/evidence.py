@@ -216,7 +216,7 @@ def _items(result: Result) -> tuple[tuple[tuple[str, ...], ...], str]:
         return (), LOST
     with pq.ParquetFile(path) as file:
         total = file.metadata.num_rows
-        rows = [row for batch in islice(file.iter_batches(FIRST), 1) for row in batch.to_pylist()]
+        rows = [row for batch in islice(file.iter_batches(FIRST, use_threads=False), 1) for row in batch.to_pylist()]
     if not rows:
         return (), NO_ITEMS
     shown = [name for name in rows[0] if any(row[name] is not None for row in rows)]
