@@ -192,11 +192,9 @@ def line(task: CaptionerTask, result: Result, fresh: bool) -> str:
     record = result.record
     known = next((metric for metric in task.metrics if metric.name in record["metrics"]), task.primary)
     told = _figure(known.label, record["metrics"][known.name]) if known.name in record["metrics"] else "no figure"
-    lack = record.get("incomplete")
-    part = f", PARTIAL{': ' + lack if lack else ''}" if result.partial else ""
     note = f"{record['run']['seconds']:.1f} s" if fresh else "measured before, not measured again"
     warnings = "".join(f"\n    warning: {sentence}" for sentence in record.get("warnings", []))
-    return f"  {task.name}: {told}{part}; {note}{warnings}"
+    return f"  {task.name}: {told}{result.shortfall}; {note}{warnings}"
 
 
 def _figure(label: str, cell: dict[str, Any]) -> str:

@@ -264,9 +264,8 @@ def line(family: Family, result: Result, fresh: bool) -> str:
     told += _by_truth(record["extra"])
     name = f"{family.name} ({family.tokenizer})" if family.tokenizer else family.name
     note = "" if fresh else "; measured before, not measured again"
-    part = ", PARTIAL" if result.partial else ""
     warnings = "".join(f"\n    warning: {sentence}" for sentence in record.get("warnings", []))
-    return f"  {name}: {', '.join(told)} (n={_n(record):,}{part}{note}){warnings}"
+    return f"  {name}: {', '.join(told)} (n={_n(record)}{result.shortfall}{note}){warnings}"
 
 
 def _by_truth(extra: dict[str, float]) -> list[str]:
@@ -278,8 +277,10 @@ def _by_truth(extra: dict[str, float]) -> list[str]:
     return [f"rank correlation with the truth {extra['truth_spearman']:.2f}{told}"]
 
 
-def _n(record: dict[str, Any]) -> int:
-    return max((int(cell["n"]) for cell in record["metrics"].values()), default=0)
+def _n(record: dict[str, Any]) -> str:
+    """Return how many items stand behind the figures: of a few, not all may have one that the others have."""
+    found = sorted({int(cell["n"]) for cell in record["metrics"].values()}) or [0]
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,}–{found[-1]:,}"
 
 
 def _figure(told: str, cell: dict[str, Any]) -> str:

@@ -136,7 +136,7 @@ def _add_compare(commands: Any) -> None:
 
 def _add_report(commands: Any) -> None:
     report = add_command(commands, "report", "render leaderboards from results alone", REPORT_EXAMPLES)
-    report.add_argument("board", nargs="?", metavar="BOARD", help="which board (default: all)")
+    report.add_argument("boards", nargs="*", metavar="BOARD", help="which boards (default: all)")
     report.add_argument("--leaderboards", type=as_path, default=Path("leaderboards"), metavar="DIR", help="results")
     report.add_argument("--out", type=as_path, default=Path("reports"), metavar="DIR", help="where reports go")
     report.add_argument("--check", action="store_true", help="write nothing; exit 1 if a report differs from its results")

@@ -65,6 +65,13 @@ class Result:
         """True if items were left out (a limit, bad images): such a result is never ranked."""
         return bool(self.record["partial"])
 
+    @property
+    def shortfall(self) -> str:
+        """What a line says of a partial result: that it is one, and what it lacks; else nothing."""
+        lacks = [self.record["incomplete"]] if self.record.get("incomplete") else []
+        lacks += [f"{len(self.record['skipped']):,} unreadable"] if self.record.get("skipped") else []
+        return (", PARTIAL" + (f": {', '.join(lacks)}" if lacks else "")) if self.partial else ""
+
     def protocol(self) -> dict[str, Any]:
         """Return all that two results must agree in to be comparable, flat, by field name."""
         flat = {"task version": self.record["task"]["version"], "data": self.record["data"]["fingerprint"]}

@@ -188,9 +188,7 @@ def _line(task: Task, result: Result, fresh: bool) -> str:
     cell = result.record["metrics"][task.primary.name]
     half = f" ± {100 * (cell['ci95'][1] - cell['ci95'][0]) / 2:.1f}" if cell["ci95"] else ""
     note = f"{result.record['run']['seconds']:.1f} s" if fresh else "measured before, not measured again"
-    lack = result.record.get("incomplete")
-    part = f", PARTIAL{': ' + lack if lack else ''}" if result.partial else ""
-    return f"  {task.name}: {task.primary.label} {100 * cell['value']:.1f}{half} (n={cell['n']}{part}; {note})"
+    return f"  {task.name}: {task.primary.label} {100 * cell['value']:.1f}{half} (n={cell['n']}{result.shortfall}; {note})"
 
 
 def _say(options: Options, line: str) -> None:

@@ -298,9 +298,8 @@ def line(metric: SetMetric, result: Result, fresh: bool) -> str:
     if "cost_usd" in extra:
         told.append(f"${extra['cost_usd']:,.2f}")
     note = f"{record['run']['seconds']:.1f} s" if fresh else "measured before, not measured again"
-    part = ", PARTIAL" if result.partial else ""
     warnings = "".join(f"\n    warning: {sentence}" for sentence in record.get("warnings", []))
-    return f"  {metric.name}: {', '.join(told)} (n={record['settings']['n']}{part}; {note}){warnings}"
+    return f"  {metric.name}: {', '.join(told)} (n={record['settings']['n']}{result.shortfall}; {note}){warnings}"
 
 
 def _figure(label: str, cell: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from recap_eval import __version__
 from recap_eval.console import main_guard
 from recap_train import options
+from recap_train.captioner import options as captioner
 from recap_train.diffusion import options as diffusion
 from recap_train.requests import captions_of, engine_of, loading_of, mix_of, need, precision_of, roles_of, scenes_of
 
@@ -35,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     diffusion.add_dit(commands).set_defaults(run=run_dit)
     diffusion.add_vae(commands).set_defaults(run=run_vae)
     diffusion.add_precompute(commands).set_defaults(run=run_precompute)
+    captioner.add_captioner(commands).set_defaults(run=run_captioner)
     options.add_list(commands).set_defaults(run=run_list)
     return parser
 
@@ -176,6 +178,13 @@ def run_precompute(args: argparse.Namespace) -> int:
     from recap_train.diffusion.command import encode_data
 
     return encode_data(args)
+
+
+def run_captioner(args: argparse.Namespace) -> int:
+    """Train a captioner, and measure it; or tell what that would be."""
+    from recap_train.captioner.command import train_captioner
+
+    return train_captioner(args)
 
 
 def run_list(args: argparse.Namespace) -> int:

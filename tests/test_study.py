@@ -1,12 +1,13 @@
-"""The study behind `make demo` and `make board`, on a world of a few images."""
+"""The studies behind `make board` and `make demo`, on a world of a few images."""
 
-import pytest
+import json
+
+import pyarrow.parquet as pq
 from support import ROOT, recap, recap_apart
 
 SMALL = ("--root", "demo", "--set", "samples=256", "--set", "seed=0", "--set", "p=0,1", "--set", "scenes=--n 96 --n-eval 48")
 
 
-@pytest.mark.serial
 def test_the_loop_from_scenes_to_report_and_again(tmp_path):
     words = ["study", ROOT / "studies" / "clip-mix.yaml", *SMALL]
     first = recap_apart("recap-eval", *words, cwd=tmp_path)
@@ -24,7 +25,17 @@ def test_the_loop_from_scenes_to_report_and_again(tmp_path):
     assert "6 nodes under demo: 3 done, 3 to run" in last.stdout
 
 
-@pytest.mark.serial
+def test_the_loop_with_a_captioner(tmp_path):
+    done = recap_apart("recap-eval", "study", ROOT / "studies" / "recaption-mix.yaml", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "8 of 8 nodes done" in done.stderr and (tmp_path / "demo/reports/clip.svg").is_file()
+    captions = pq.read_table(tmp_path / "demo/captions/captions").to_pylist()
+    assert len(captions) == 96 and {row["status"] for row in captions} == {"ok"}
+    assert {row["model_id"].partition("@")[0] for row in captions} == {"scenes-tiny"}
+    truth = next((tmp_path / "demo/leaderboards/results").rglob("captions-truth-*.json"))
+    assert json.loads(truth.read_text())["metrics"]["truth"]["value"] > 0.95
+
+
 def test_caption_sets_are_measured_by_models_of_several_mixes(tmp_path):
     words = ["study", ROOT / "studies" / "captions.yaml", *SMALL, "--set", "metrics=length,truth,clip"]
     done = recap_apart("recap-eval", *words, cwd=tmp_path)
@@ -34,3 +45,5 @@ def test_caption_sets_are_measured_by_models_of_several_mixes(tmp_path):
     for model in ("scenes-tiny-p0-s0", "scenes-tiny-p1-s0"):
         assert f"CLIP two-way share (softmax) by {model}, %" in text
     assert "judge's rating; human rating" in text.partition("Not run:")[2]
+    assert "## scenes-tiny: 48 rows of caption files" in text, "a captioner's captions stand beside the drawn ones"
+    assert "scenes-tiny" in (tmp_path / "demo" / "reports" / "captioner.csv").read_text()

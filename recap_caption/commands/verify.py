@@ -78,6 +78,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
     if torn := report["torn"]["parts"]:
         lines.append(f"{len(torn):,} shards end too early: {report['torn']['samples_lost']:,} samples or more are lost")
     counts = ", ".join(f"{count:,} {status}" for status, count in report["statuses"].items())
+    rows = f"{report['rows']:,} rows" + (f" ({counts})" if counts else "")
     against = "every sample of the input once and in order" if report["held_against_input"] else "not held against the input"
-    lines.append(f"{'verified' if report['ok'] else 'NOT verified'}: {report['rows']:,} rows ({counts}), {against}")
+    lines.append(f"verified: {rows}, {against}" if report["ok"] else f"NOT verified: {rows} could be read")
     return lines

@@ -7,10 +7,10 @@ from pathlib import Path
 from recap_caption.convert.checkpoint import read_config
 from recap_caption.convert.original import is_original
 from recap_caption.convert.source import Conversion, find_model, identity
-from recap_caption.convert.tokenizer import DEFAULT_TEMPLATE, read_template
 from recap_eval.console import note
 from recap_eval.files import digest_json
 from recap_eval.models.hub import fetch_files
+from recap_eval.models.llava.tokenizer import DEFAULT_TEMPLATE, read_template
 
 
 def needs_conversion(model: str) -> bool:

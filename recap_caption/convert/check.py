@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from recap_caption.convert.original import image_tokens
 from recap_caption.convert.reference import original_logits
 from recap_caption.convert.source import Source
-from recap_caption.convert.vocabulary import Vocabulary
 from recap_eval.errors import DataError
+from recap_eval.models.llava.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import torch

@@ -15,13 +15,13 @@ from typing import Any
 from recap_caption.convert.check import check_logits, check_memory
 from recap_caption.convert.original import model_config, preprocessor_config, processor_config
 from recap_caption.convert.source import Conversion, Source, find_model, identity, open_source, origin
-from recap_caption.convert.tokenizer import end_tokens, fit, generation_config, load_tokenizer, read_template, save_tokenizer
-from recap_caption.convert.vocabulary import Vocabulary
 from recap_caption.convert.writing import write_pieces
 from recap_eval.artifact import NAME, Artifact, find_artifact, write_artifact
 from recap_eval.console import note, progress_bar
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_json, write_json
+from recap_eval.models.llava.tokenizer import end_tokens, fit, generation_config, load_tokenizer, read_template, save_tokenizer
+from recap_eval.models.llava.vocabulary import Vocabulary
 from recap_eval.provenance import run_record
 
 

@@ -9,11 +9,11 @@ from typing import Any
 from recap_caption.convert.checkpoint import Checkpoint, read_config, stamps, weight_files
 from recap_caption.convert.names import HUB, TOWER, is_dropped
 from recap_caption.convert.original import Original, known_tower, read_original, tower_config
-from recap_caption.convert.tokenizer import DEFAULT_TEMPLATE, FILES, LLAMA_3, has_tokenizer
 from recap_caption.convert.weights import Weights
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_file
 from recap_eval.models.hub import fetch_files
+from recap_eval.models.llava.tokenizer import DEFAULT_TEMPLATE, FILES, LLAMA_3, has_tokenizer
 
 DESCRIBED = ("*.json", *FILES)
 FORMS = (("model*.safetensors",), ("pytorch_model*.bin",))  # the first that a repository has

@@ -10,6 +10,7 @@ from recap_caption.engine_options import EngineOptions
 from recap_eval.artifact import NAME as RECORD
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_json, read_json
+from recap_eval.models.shipped import place_of
 
 HINT = "Give a folder of transformers (config.json, *.safetensors, processor and tokenizer), or ORG/NAME on the hub."
 IDENTIFYING = (".json", ".txt", ".model", ".jinja", ".safetensors")  # files that decide captions, by their ending
@@ -53,7 +54,8 @@ def load(options: EngineOptions) -> Loaded:
     if options.compile and device == "cpu":
         raise UserError("--compile is for GPUs.", "Leave it out here: transformers compiles generation on a GPU only.")
     precision = resolve_precision(options.precision, device)
-    source, where, model_id, revision = _identify(*_runnable(str(options.model), options.tokenizer))
+    spec = str(place_of(str(options.model)))
+    source, where, model_id, revision = _identify(*_runnable(spec, options.tokenizer))
     model, processor = _load(source, where, precision)
     return Loaded(
         model.eval().to(device), processor, _template(options, processor, source), device, precision, model_id, revision

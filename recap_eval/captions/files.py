@@ -27,6 +27,11 @@ BYTES = 1 << 26  # of texts in a batch, about
 KEYS = ("key", "image_id", "id", "sha256", "url")  # in COCO an id is the annotation's, so the image comes first
 STATUS, GOOD, FINISH, SHA256 = "status", ("ok", "success"), "finish_reason", "sha256"
 KEPT_ON_FAILURE = "org_caption"  # a row whose captioning failed still has it
+SHARD = ".tar"
+AS_TABLE = {  # sets that are published as parquet, and become shards when they are downloaded
+    "recap-datacomp": {"original": "org_caption", "recaption": "re_caption"},
+    "datacomp": {"original": "text"},
+}
 AGAIN = "Get it again, or make it again; it may be cut short."
 
 
@@ -90,15 +95,20 @@ def _in_folder(folder: Path) -> list[Path]:
     return files
 
 
-def preset_roles(name: str) -> tuple[str, str]:
-    """Return the roles of the caption and of the original that a preset names.
+def preset_roles(name: str, files: Sequence[Path]) -> tuple[str, str]:
+    """Return the roles of the caption and of the original that a preset names, in shards or in tables.
+
+    Args:
+        name: A name of `ROLE_PRESETS`.
+        files: The caption files; a set that is published as a table too has other names there.
 
     Raises:
         UserError: No such preset, or one without a recaption: its original is the caption then, and is held against nothing.
     """
     if name not in ROLE_PRESETS:
         raise unknown_name("caption preset", name, ROLE_PRESETS, "recap-eval captions --help")
-    roles = {role: word.removeprefix("parquet:") for role, word in ROLE_PRESETS[name].items()}
+    named = ROLE_PRESETS if any(path.suffix.lower() == SHARD for path in files) else ROLE_PRESETS | AS_TABLE
+    roles = {role: word.removeprefix("parquet:") for role, word in named[name].items()}
     return roles.get("recaption", roles["original"]), roles["original"] if "recaption" in roles else ""
 
 

@@ -15,6 +15,8 @@ from recap_eval.data.root import default_cache
 from recap_eval.errors import DataError, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from recap_eval.caption_scoring import Extras
     from recap_eval.captions.scan import Question
     from recap_eval.captions.survey import Survey
@@ -44,11 +46,11 @@ def evaluate_captions(args: argparse.Namespace) -> int:
 
     check_page(args)
     families = find_families(args.metrics)
-    question = _question(args, families)
+    files = find_files(args.captions)
+    question = _question(args, families, files)
     extras = _extras(args, families, question)
     team = Team.of(args.shard)
     options = _options(args, team)
-    files = find_files(args.captions)
     lookers = find_lookers(args, families, team.device)
     name = args.name or _name(args.captions)
     note(f"{name}: {len(files):,} files; {_told(question)}")
@@ -102,7 +104,7 @@ def _fitting(families: dict[str, Family], surveys: dict[str, Survey]) -> dict[st
     return {name: family for name, family in families.items() if name != "diversity"}
 
 
-def _question(args: argparse.Namespace, families: dict[str, Family]) -> Question:
+def _question(args: argparse.Namespace, families: dict[str, Family], files: Sequence[Path]) -> Question:
     from recap_eval.captions.files import preset_roles
     from recap_eval.captions.scan import Question
     from recap_eval.captions.tokens import load_tokenizer
@@ -112,7 +114,7 @@ def _question(args: argparse.Namespace, families: dict[str, Family]) -> Question
     if args.caption_preset is not None:
         if column is not None:
             raise UserError("--caption-preset names the column already.", "Leave out --column, or the preset.")
-        column, original = preset_roles(args.caption_preset)
+        column, original = preset_roles(args.caption_preset, files)
         against = against or original or None
     if column is None:
         raise UserError(
@@ -178,7 +180,8 @@ def _end(args: argparse.Namespace, outcomes: dict[str, Outcome], page: Written |
         told = {column: as_json(found) for column, found in outcomes.items()}
         print(json.dumps(told | ({"page": str(page.path)} if page else {})))
     else:
-        print(f"Results: {args.out / 'results'}; the table: recap-eval report captions", file=sys.stderr)
+        place = "" if args.out == Path("leaderboards") else f" --leaderboards {args.out}"
+        print(f"Results: {args.out / 'results'}; the table: recap-eval report captions{place}", file=sys.stderr)
         if page is not None:
             print(f"Page: {page.path}{f', thumbnails in {page.folder}' if page.folder else ''}", file=sys.stderr)
     for column, name, why in failed:

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def render_boards(args: argparse.Namespace) -> int:
-    """Render one board or all, or check them; of all, those without a row are passed over, and it says so.
+    """Render boards, or check them; of several, those without a row are passed over, and it says so.
 
     Returns:
         0, or 1 if `--check` finds a difference.
     """
     from recap_eval.report.render import EmptyBoard, board_names, check_board, render_board
 
-    names = [args.board] if args.board else board_names(args.leaderboards)
+    names = args.boards or board_names(args.leaderboards)
     done, drifts = [], []
     for name in names:
         try:
@@ -34,7 +34,7 @@ def render_boards(args: argparse.Namespace) -> int:
             if len(names) == 1 or (args.check and stale.is_file()):
                 raise
             print(f"{name}: passed over. {error.what}", file=sys.stderr)
-    if not args.board and done:
+    if not args.boards and done:
         drifts += _index(args)
     if args.check:
         found = {"checked": done, "drift": drifts}

@@ -16,6 +16,7 @@ from recap_eval.files import digest_file, digest_json, read_json
 from recap_eval.models.base import Loading, ModelId
 from recap_eval.models.captioner import LENGTH, STOP, Ask, Keep, Missed, Said, in_batches
 from recap_eval.models.hub import revision_of
+from recap_eval.models.shipped import place_of
 
 HINT = "Give a transformers folder: config.json, *.safetensors, processor, tokenizer and chat template; or ORG/NAME of the hub"
 BATCH = {"cpu": 4, "cuda": 16}
@@ -122,7 +123,7 @@ def load(spec: str, how: Loading, batch_size: int | None = None) -> ImageTextMod
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    folder = Path(spec).expanduser()
+    folder = place_of(spec)
     id = _folder_id(folder) if folder.is_dir() else ModelId(spec, revision_of(spec))
     where: dict[str, Any] = {} if folder.is_dir() else {"revision": id.revision}
     dtype = torch.bfloat16 if how.precision == "bf16" else torch.float32

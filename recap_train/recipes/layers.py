@@ -12,7 +12,7 @@ from typing import Any
 
 from recap_eval.errors import UserError, unknown_name
 
-SOURCES = ("paper", "CLIPA", "DiT", "PixArt", "default (unstated)", "scaled down")
+SOURCES = ("paper", "CLIPA", "DiT", "PixArt", "LLaVA-1.5", "default (unstated)", "scaled down")
 SECTIONS = ("model_cfg", "preprocess_cfg", "tokenizer", "train", "stages")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
@@ -113,12 +114,14 @@ def test_shards_by_roles(tmp_path):
 
 
 def test_presets():
-    assert preset_roles("recap-datacomp") == ("txt", "json:org_caption")
-    assert preset_roles("scenes") == ("json:re_caption", "json:org_caption")
-    assert preset_roles("caption-rows") == ("re_caption", "org_caption")
-    assert preset_roles("datacomp") == ("txt", "")
+    shards, tables = [Path("0.TAR")], [Path("0.parquet")]
+    assert preset_roles("recap-datacomp", shards) == ("txt", "json:org_caption")
+    assert preset_roles("recap-datacomp", tables) == ("re_caption", "org_caption")
+    assert preset_roles("scenes", shards) == ("json:re_caption", "json:org_caption")
+    assert preset_roles("caption-rows", tables) == ("re_caption", "org_caption")
+    assert preset_roles("datacomp", shards) == ("txt", "") and preset_roles("datacomp", tables) == ("text", "")
     with pytest.raises(UserError, match="datacmp"):
-        preset_roles("datacmp")
+        preset_roles("datacmp", tables)
 
 
 def test_half_a_surrogate_pair_becomes_a_replacement_character(tmp_path):

@@ -10,8 +10,6 @@ import torch
 from ranked import free_port
 from tiny_dit import tiny_parts, weights
 
-pytestmark = pytest.mark.serial
-
 
 @pytest.fixture(scope="module")
 def parts(models, tmp_path_factory):

@@ -3,7 +3,7 @@
 import pytest
 from original_llava import make_tokenizer
 
-from recap_caption.convert.tokenizer import DEFAULT_TEMPLATE, fit, load_tokenizer, read_template, template_names
+from recap_eval.models.llava.tokenizer import DEFAULT_TEMPLATE, fit, load_tokenizer, read_template, template_names
 
 HEAD, END, IMAGE = "<|start_header_id|>{}<|end_header_id|>\n\n", "<|eot_id|>", "<image>\n"
 NEXT = (

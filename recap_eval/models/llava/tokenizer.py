@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recap_caption.convert.vocabulary import IMAGE, Vocabulary, plan_vocabulary
 from recap_eval.errors import DataError, UserError, nearest
 from recap_eval.files import read_json, write_json
 from recap_eval.models.hub import fetch_files
+from recap_eval.models.llava.vocabulary import IMAGE, Vocabulary, plan_vocabulary
 
 LLAMA_3 = "meta-llama/Meta-Llama-3-8B-Instruct"
 TEMPLATES = Path(__file__).with_name("templates")

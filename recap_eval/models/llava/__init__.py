@@ -1,0 +1,1 @@
+"""What every LLaVA needs beside its weights: chat template, tokens for images and padding, ends of answers."""
