@@ -196,3 +196,41 @@ def test_captions_fit_a_phone_and_need_no_script(chromium, captions, scheme):
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
         ink, paper = (seen.page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
         assert ink != paper and paper == ("rgb(20, 24, 29)" if scheme == "dark" else "rgb(255, 255, 255)")
+
+
+def colours(seen, selector):
+    return seen.page.locator(selector).first.evaluate("one => getComputedStyle(one).filter")
+
+
+def test_plots_are_turned_dark_with_the_page_and_light_in_print(chromium, pages):
+    with Seen(chromium, pages / "clip.html", color_scheme="dark") as seen:
+        assert "invert" in colours(seen, ".plot img")
+        seen.page.get_by_role("button", name="Colours").click()  # light
+        assert colours(seen, ".plot img") == "none"
+        seen.page.get_by_role("button", name="Colours").click()  # dark
+        assert "invert" in colours(seen, ".plot img")
+        seen.page.emulate_media(media="print")
+        assert colours(seen, ".plot img") == "none"
+        assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert not seen.page.locator(".shade, .filter").first.is_visible()
+
+
+def test_on_a_phone_names_stay_in_sight_while_figures_are_scrolled(chromium, pages):
+    with Seen(chromium, pages / "clip.html", viewport={"width": 360, "height": 740}) as seen:
+        table = seen.page.locator(".scroll").first
+        name = table.locator("tbody th").first
+        before = name.bounding_box()["x"]
+        table.evaluate("one => { one.scrollLeft = 200; }")
+        assert table.evaluate("one => one.scrollLeft") > 0 and name.bounding_box()["x"] == before
+        assert seen.page.locator(".plot img").first.evaluate("one => one.getBoundingClientRect().width") >= 640
+
+
+def test_the_keyboard_filters_captions_and_follows_a_figure(chromium, pages, captions):
+    with Seen(chromium, captions) as seen:
+        seen.page.locator("select").focus()
+        seen.page.keyboard.press("End")
+        assert shown(seen) == ["k9"]
+    with Seen(chromium, pages / "clip.html") as seen:
+        seen.page.locator("td a").first.focus()
+        seen.page.keyboard.press("Enter")
+        seen.page.wait_for_url("**/clip-records.html#*")
