@@ -101,13 +101,13 @@ def _markdown(section: Section, links: Links) -> list[str]:
     for entry in section.entries:
         known = dict(entry.figures)
         files = " ".join(f"[{name}]({link})" for name, link in links_of(entry, links))
-        mark = f'<a id="{entry.anchor}"></a>'
-        lines.append([f"{mark}{escaped(entry.name)}", *[known.get(head, "–") for head in heads], files])
+        lines.append([escaped(entry.name), *[known.get(head, "–") for head in heads], files])
     facts = [line for fact in section.facts for line in _lines(fact)]
     page = page_of(section.entries[0].result)
     facts += [f"- Its {page.name} with images, linked here once they are there: {coded(page.command)}"] if page else []
     items = pipe([[escaped(cell) for cell in line] for line in section.items]) if section.items else ""
-    return [f"## {escaped(section.title)}", pipe(lines), "\n".join(facts), section.items_note, items]
+    marks = "".join(f'<a id="{entry.anchor}"></a>' for entry in section.entries)
+    return [marks, f"## {escaped(section.title)}", pipe(lines), "\n".join(facts), section.items_note, items]
 
 
 def _lines(fact: Fact) -> list[str]:
