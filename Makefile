@@ -27,6 +27,7 @@ demo: $(READY)
 board: $(READY)
 	$(BIN)/recap-eval study studies/clip-mix.yaml --root build/board --set leaderboards=leaderboards --set reports=reports
 	$(BIN)/recap-eval study studies/captions.yaml --root build/board --set leaderboards=leaderboards --set reports=reports
+	$(BIN)/recap-eval report
 
 # recap_eval/models/shipped/scenes-tiny: some fifteen minutes on one core.
 SHIPPED := recap_eval/models/shipped/scenes-tiny

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recap_eval import __version__
-from recap_eval.console import add_command, as_path, main_guard, positive
+from recap_eval.console import add_command, as_path, main_guard, positive, positive_number
 
 if TYPE_CHECKING:
     pass
@@ -66,6 +66,7 @@ STUDY_EXAMPLES = """examples:
   recap-eval study studies/clip-mix.yaml --dry-run         every command, what is done, how long the rest takes
   recap-eval study studies/clip-mix.yaml --root build/demo --set samples=60000 --set seed=0
   recap-eval study studies/clip-mix.yaml --only 'eval-seed=0-*' --jobs 2
+  until recap-eval study studies/clip-mix.yaml --hours 8; [ $? -ne 75 ]; do :; done         parts of eight hours at most
 
 What is done already is skipped; after Ctrl-C, a crash or a failure the same command goes on. See docs/studies.md."""
 
@@ -199,6 +200,9 @@ def _add_study(commands: Any) -> None:
     study.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another parameter or axis; repeatable")
     study.add_argument("--only", metavar="GLOB", help="nodes whose name matches, with what they need")
     study.add_argument("--jobs", type=positive, default=1, metavar="N", help="nodes at once (default 1)")
+    study.add_argument(
+        "--hours", type=positive_number, metavar="H", help="stop after that time; exit 75 if there is more to do"
+    )
     study.add_argument("--dry-run", action="store_true", help="print the graph and what of it is done; run nothing")
     study.set_defaults(run=run_study)
 

@@ -1,9 +1,15 @@
 """The studies behind `make board` and `make demo`, on a world of a few images."""
 
 import json
+from importlib import import_module
 
 import pyarrow.parquet as pq
+import pytest
 from support import ROOT, recap, recap_apart
+
+from recap_eval.study.graph import build_graph
+from recap_eval.study.spec import PROGRAMS, read_study
+from recap_eval.study.state import taken
 
 SMALL = ("--root", "demo", "--set", "samples=256", "--set", "seed=0", "--set", "p=0,1", "--set", "scenes=--n 96 --n-eval 48")
 
@@ -47,3 +53,24 @@ def test_caption_sets_are_measured_by_models_of_several_mixes(tmp_path):
     assert "judge's rating; human rating" in text.partition("Not run:")[2]
     assert "## scenes-tiny: 48 rows of caption files" in text, "a captioner's captions stand beside the drawn ones"
     assert "scenes-tiny" in (tmp_path / "demo" / "reports" / "captioner.csv").read_text()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_command_of_a_study_is_one_that_can_be_given(path, tmp_path):
+    graph = build_graph(read_study(path, [], tmp_path))
+    parsers = {program: import_module(module).build_parser() for program, module in PROGRAMS.items()}
+    for node in graph.nodes.values():
+        parsers[node.words[0]].parse_args(node.words[1:])  # exits if it does not know an option
+
+
+def test_the_paper_at_its_own_scale_takes_what_its_commands_work_out():
+    graph = build_graph(read_study(ROOT / "studies/paper.yaml", []))
+    for step, recipe in (("clip-mix-p=0.8", "recap-clip-b16"), ("clip-large-text-p_large=0.8", "recap-clip-b16-ltxt")):
+        known = json.loads(
+            recap("recap-train", "clip", "--recipe", recipe, "--p-original", "0.8", "--dry-run", "--json").stdout
+        )
+        assert graph.nodes[step].estimate["gpu_hours"] == pytest.approx(known["total"]["gpu_hours"], rel=0.01)
+    assert len(graph.nodes) == 73 and 20_000 < taken(graph, graph.nodes)["gpu_hours"] < 30_000
+    text = recap("recap-eval", "study", ROOT / "studies/paper.yaml", "--dry-run").stdout
+    assert "$ torchrun --standalone --nproc-per-node 8 -m recap_train.cli clip --data datacomp/shards" in text
+    assert "GPU-hours, 71 hours, 156," in text

@@ -10,14 +10,16 @@ from typing import Any
 from recap_eval.study.graph import Graph, build_graph
 from recap_eval.study.run import How, Outcome, command_line, run_graph, tail, why
 from recap_eval.study.spec import Study, read_study
-from recap_eval.study.state import Stamp, duration, log_path, rates, read_stamps, remaining
+from recap_eval.study.state import Stamp, duration, log_path, rates, read_stamps, remaining, taken, taken_text
+
+MORE = 75  # sysexits' "try again": a loop, or a scheduler, gives the same command once more
 
 
 def run_file(args: argparse.Namespace) -> int:
     """Run a study file's nodes that are not done.
 
     Returns:
-        0, 1 if a node failed, 130 if it was stopped.
+        0, 1 if a node failed, 75 if its time is over and there is more to do, 130 if it was stopped.
 
     Raises:
         UserError: The file is no study; nothing was run.
@@ -30,11 +32,14 @@ def run_file(args: argparse.Namespace) -> int:
         _show_plan(study, graph, chosen, args)
         return 0
     live = args.jobs == 1 and sys.stderr.isatty()
-    outcome = run_graph(graph, chosen, How(args.jobs, _say, _shower(args.json) if args.jobs == 1 else None, live))
+    seconds = None if args.hours is None else 3600 * args.hours
+    outcome = run_graph(graph, chosen, How(args.jobs, _say, _shower(args.json) if args.jobs == 1 else None, live, seconds))
     if args.json:
         print(json.dumps(_facts(study, graph, outcome)))
     _tell_end(study, graph, outcome)
-    return 130 if outcome.stopped else 1 if outcome.codes else 0
+    if outcome.stopped:
+        return MORE if outcome.over else 130
+    return 1 if outcome.codes else 0
 
 
 def _say(line: str) -> None:
@@ -62,22 +67,29 @@ def _show_plan(study: Study, graph: Graph, chosen: set[str], args: argparse.Name
             _node_facts(graph, name, "done before" if name in stamps else "waiting") for name in graph.nodes if name in chosen
         ]
         facts = {"study": study.name, "root": str(graph.root), "nodes": nodes}
-        print(json.dumps(facts | {"seconds": estimate.seconds, "unknown": estimate.unknown}))
+        print(json.dumps(facts | {"seconds": estimate.seconds, "unknown": estimate.unknown, "estimate": taken(graph, left)}))
         return
     print(f"{study.name}: {study.about}" if study.about else study.name)
     for number, name in enumerate([name for name in graph.nodes if name in chosen], 1):
-        print(f"\n[{number}/{len(chosen)}] {name}: {_state_text(stamps.get(name))}\n$ {command_line(graph.nodes[name].words)}")
+        print(f"\n[{number}/{len(chosen)}] {name}: {_state_text(stamps.get(name), graph, name)}")
+        print(f"$ {command_line(graph.nodes[name])}")
     rest = f"{len(left)} to run" + (f": {estimate.text()}" if left else "")
     print(f"\n{len(chosen)} nodes under {graph.root}: {len(chosen) - len(left)} done, {rest}")
+    if amounts := taken(graph, left):
+        print(f"As the study's author reckons they take {taken_text(amounts)}.")
 
 
-def _state_text(stamp: Stamp | None) -> str:
-    return "to run" if stamp is None else f"done ({duration(stamp.seconds)})"
+def _state_text(stamp: Stamp | None, graph: Graph, name: str) -> str:
+    if stamp is not None:
+        return f"done ({duration(stamp.seconds)})"
+    amounts = taken(graph, [name])
+    return "to run" + (f" ({taken_text(amounts)})" if amounts else "")
 
 
 def _node_facts(graph: Graph, name: str, state: str) -> dict[str, Any]:
     node = graph.nodes[name]
     facts: dict[str, Any] = {"name": name, "step": node.step, "at": node.values, "command": list(node.words), "state": state}
+    facts |= {"processes": node.processes, "estimate": node.estimate}
     return facts | {"needs": list(node.needs), "key": node.key, "log": str(log_path(graph.root, node))}
 
 
@@ -99,7 +111,9 @@ def _tell_end(study: Study, graph: Graph, outcome: Outcome) -> None:
         _say(f"not run, because what they need failed: {', '.join(lost)}")
     before, now, total = len(outcome.of("done before")), len(outcome.of("done")), len(outcome.state)
     _say(f"\n{study.name}: {before + now} of {total} nodes done ({before} of them before) under {graph.root}")
-    if outcome.stopped:
+    if outcome.over:
+        _say("its time is over; the same command goes on from here.")
+    elif outcome.stopped:
         _say("stopped; the same command goes on from here.")
     elif outcome.codes:
         _say("When the cause is mended, the same command runs what is left.")

@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 import string
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class Node:
         needs: Names of the nodes that must be done before.
         key: Digest of the command and the inputs' keys.
         always: Run every time.
+        processes: How many processes torchrun starts of it; 1 without torchrun.
+        estimate: What it takes, as the study's author reckons.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Node:
     needs: tuple[str, ...]
     key: str
     always: bool
+    processes: int = 1
+    estimate: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -192,8 +196,17 @@ def _node(study: Study, steps: dict[str, Step], step: Step, values: dict[str, st
     name = re.sub(r"[^A-Za-z0-9._=+-]+", "_", "-".join([step.name, *(f"{axis}={value}" for axis, value in values.items())]))
     made_in = [Path(text) if text else None for text in (out, into)]
     return Node(
-        name, step.name, values, words, made_in[0], made_in[1], tuple(node.name for node in needs), key, step.always
+        name, step.name, values, words, made_in[0], made_in[1], tuple(node.name for node in needs), key, step.always,
+        _processes(step, known, study), step.estimate,
     )  # fmt: skip
+
+
+def _processes(step: Step, known: dict[str, tuple[str, ...]], study: Study) -> int:
+    """Return how many processes a step's nodes have; they are no part of its key, since a run may go on with others."""
+    text = _one(step.processes, known, step, study) if step.processes else "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"Step {step.name}: processes is {text!r}.", "Write how many torchrun starts: processes: 8")
+    return int(text)
 
 
 def _parameter(name: str, value: str | tuple[str, ...], step: Step) -> tuple[str, ...]:

@@ -35,12 +35,14 @@ class How:
         tell: Says a line about the whole.
         show: Shows what the running command says, at one job; None keeps it in the log.
         live: The command may draw its progress bar over and over, as in a terminal.
+        seconds: After that time it ends as if it was asked to; None for no such time.
     """
 
     jobs: int
     tell: Callable[[str], None]
     show: Callable[[bytes], None] | None = None
     live: bool = False
+    seconds: float | None = None
 
 
 @dataclass
@@ -51,13 +53,15 @@ class Outcome:
         state: By node: "done", "done before", "failed", "not run" (what it needs failed), "stopped" or "waiting".
         seconds: Wall time of those that ran now.
         codes: Exit codes of those that failed.
-        stopped: Whether a signal asked to stop.
+        stopped: Whether a signal, or the end of its time, stopped it.
+        over: Whether it was the end of its time.
     """
 
     state: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
     stopped: bool = False
+    over: bool = False
 
     def of(self, *states: str) -> list[str]:
         """Return the nodes in some states."""
@@ -142,12 +146,13 @@ class Work:
         self.outcome = Outcome(state)
         self.running: list[Running] = []
         self.depth = {step: number for number, step in enumerate(dict.fromkeys(n.step for n in graph.nodes.values()))}
-        self.told = time.monotonic()
+        self.begun = self.told = time.monotonic()
 
     def run(self, wishes: list[int]) -> None:
         """Start, watch and end processes until nothing is left, or a wish to stop has been fulfilled."""
         heeded = 0
         while self.running or (not wishes and self._ready()):
+            self._heed_time(wishes)
             if len(wishes) > heeded:
                 heeded = len(wishes)
                 self._stop(STOP[min(heeded, len(STOP)) - 1])
@@ -157,7 +162,16 @@ class Work:
             for one in list(self.running):
                 self._watch(one, bool(wishes))
             self._status()
-        self.outcome.stopped = bool(wishes)
+        left = self.outcome.of("waiting", "stopped")
+        asked = len(wishes) > self.outcome.over  # by a signal, besides the clock
+        self.outcome.over = self.outcome.over and bool(left)
+        self.outcome.stopped = asked or self.outcome.over
+
+    def _heed_time(self, wishes: list[int]) -> None:
+        """Ask to stop, once, when the time of this part is over."""
+        if self.how.seconds is not None and not self.outcome.over and time.monotonic() - self.begun >= self.how.seconds:
+            self.outcome.over = True
+            wishes.append(STOP[0])
 
     def end(self) -> None:
         """Ask what still runs to end, and wait for it."""
@@ -180,13 +194,12 @@ class Work:
         slot = min(set(range(self.how.jobs)) - {one.slot for one in self.running})
         resumed = log.is_file() or (node.out is not None and node.out.exists())
         self.outcome.state[node.name] = "running"
-        self.how.tell(f"\n[{self._count()}] {node.name}\n$ {command_line(node.words)}")
+        self.how.tell(f"\n[{self._count()}] {node.name}\n$ {command_line(node)}")
         with log.open("ab") as stream:
-            stream.write(f"$ {command_line(node.words)}\n".encode())
+            stream.write(f"$ {command_line(node)}\n".encode())
             stream.flush()
-            words = [sys.executable, "-m", PROGRAMS[node.words[0]], *node.words[1:]]
             process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, process_group=0, pass_fds=(self.handle,),
+                started(node), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, process_group=0, pass_fds=(self.handle,),
                 env=environment(self.how, slot),
             )  # fmt: skip
         self.running.append(Running(node, process, log, time.monotonic(), resumed, slot, log.stat().st_size))
@@ -265,6 +278,14 @@ class Work:
                 os.killpg(one.process.pid, number)
 
 
+def started(node: Node) -> list[str]:
+    """Return what a node's process is started as: our module, by torchrun if there are several processes."""
+    many = (
+        ["torch.distributed.run", "--standalone", "--nproc-per-node", str(node.processes), "-m"] if node.processes > 1 else []
+    )
+    return [sys.executable, "-m", *many, PROGRAMS[node.words[0]], *node.words[1:]]
+
+
 def environment(how: How, slot: int) -> dict[str, str]:
     """Return a child's environment: its share of the cores and of the GPUs named, and whether its bar is looked at."""
     env = os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -278,11 +299,13 @@ def environment(how: How, slot: int) -> dict[str, str]:
     return env
 
 
-def command_line(words: tuple[str, ...]) -> str:
-    """Return a command as one would type it."""
+def command_line(node: Node) -> str:
+    """Return a node's command as one would type it."""
     import shlex
 
-    return shlex.join(words)
+    many = f"torchrun --standalone --nproc-per-node {node.processes} -m " if node.processes > 1 else ""
+    program = PROGRAMS[node.words[0]] if many else node.words[0]
+    return many + shlex.join([program, *node.words[1:]])
 
 
 def made(node: Node) -> bool:

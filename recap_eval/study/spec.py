@@ -15,6 +15,7 @@ from recap_eval.errors import UserError, unknown_name
 
 PROGRAMS = {"recap-eval": "recap_eval.cli", "recap-train": "recap_train.cli", "recap-caption": "recap_caption.cli"}
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+RESOURCES = ("gpu_hours", "hours", "disk_gb", "usd")  # of one node: on GPUs, by the clock, on disk, paid to others
 OWN = ("root", "out", "steps")  # placeholders that are no parameter
 SEE = "docs/studies.md, studies/clip-mix.yaml"
 
@@ -31,6 +32,8 @@ class Step:
         into: Folder that several nodes write into; without it none of them counts as done.
         needs: Steps that must be done before, besides those whose `out` the command names.
         always: Run every time, because it is quick and depends on more than its inputs.
+        processes: How many processes torchrun starts of it on this machine; empty for one, without torchrun.
+        estimate: What one node takes, as the file's author reckons: numbers by name, of `RESOURCES`.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Step:
     into: str = ""
     needs: tuple[str, ...] = ()
     always: bool = False
+    processes: str = ""
+    estimate: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -204,8 +209,25 @@ def _step(entry: object, place: str) -> Step:
         raise UserError(f"{place}: the command's quotes do not match.", "Write it as a list of words.") from error
     _check_program(command, place)
     lists = {key: _words(entry.get(key, []), f"{place}: {key}") for key in ("over", "needs")}
-    texts = {key: _text(entry.get(key, ""), f"{place}: {key}") for key in ("out", "into")}
-    return Step(name, command, lists["over"], texts["out"], texts["into"], lists["needs"], always == "true")
+    texts = {key: _text(entry.get(key, ""), f"{place}: {key}") for key in ("out", "into", "processes")}
+    return Step(
+        name, command, lists["over"], texts["out"], texts["into"], lists["needs"], always == "true", texts["processes"],
+        _estimate(_table(entry, "estimate", place), place),
+    )  # fmt: skip
+
+
+def _estimate(table: dict[str, Any], place: str) -> dict[str, float]:
+    """Return what a node takes, checked."""
+    _known(table, list(RESOURCES), f"{place}: estimate")
+    found = {}
+    for name, text in table.items():
+        try:
+            found[name] = float(_text(text, f"{place}: {name}"))
+        except ValueError:
+            found[name] = -1.0
+        if not 0 <= found[name] < float("inf"):
+            raise UserError(f"{place}: {name} is {text!r}.", "Write a number: gpu_hours: 18900")
+    return found
 
 
 def _check_program(command: tuple[str, ...], place: str) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -66,11 +67,11 @@ def _read(path: Path) -> Stamp | None:
 
 
 def rates(graph: Graph, stamps: dict[str, Stamp]) -> dict[str, float]:
-    """Return seconds a node by step, from finished nodes: those done in one go if there is any."""
+    """Return seconds a node by step, from finished nodes, those done in one go if there is any; else as the author reckons."""
     found: dict[str, list[Stamp]] = {}
     for name, stamp in stamps.items():
         found.setdefault(graph.nodes[name].step, []).append(stamp)
-    means = {}
+    means = {node.step: 3600 * node.estimate["hours"] for node in graph.nodes.values() if "hours" in node.estimate}
     for step, known in found.items():
         whole = [stamp.seconds for stamp in known if not stamp.resumed] or [stamp.seconds for stamp in known]
         means[step] = sum(whole) / len(whole)
@@ -111,6 +112,25 @@ def remaining(graph: Graph, left: dict[str, float], known: dict[str, float], job
     unknown = dict.fromkeys(graph.nodes[n].step for n in left if graph.nodes[n].step not in known)
     longest = max(seconds, default=0.0)
     return Estimate(max(sum(seconds) / jobs, longest), len(seconds), tuple(unknown))
+
+
+UNITS = {"gpu_hours": "{} GPU-hours", "hours": "{} hours", "disk_gb": "{} GB", "usd": "${}"}
+
+
+def taken(graph: Graph, names: Iterable[str]) -> dict[str, float]:
+    """Return what nodes take together, as the study's author reckons, by resource."""
+    total: dict[str, float] = {}
+    for name in names:
+        for resource, amount in graph.nodes[name].estimate.items():
+            total[resource] = total.get(resource, 0.0) + amount
+    return {resource: total[resource] for resource in UNITS if resource in total}
+
+
+def taken_text(amounts: dict[str, float]) -> str:
+    """Return amounts in words."""
+    return ", ".join(
+        UNITS[name].format(f"{amount:,.3g}" if amount < 100 else f"{amount:,.0f}") for name, amount in amounts.items()
+    )
 
 
 def duration(seconds: float) -> str:

@@ -7,8 +7,9 @@ from support import ROOT, assert_two_line_error, recap
 
 from recap_eval.errors import UserError
 from recap_eval.study.graph import build_graph
+from recap_eval.study.run import command_line, started
 from recap_eval.study.spec import read_study
-from recap_eval.study.state import Stamp, duration, rates, read_stamps, remaining, write_stamp
+from recap_eval.study.state import Stamp, duration, rates, read_stamps, remaining, taken, write_stamp
 
 STUDY = """
 name: tiny
@@ -191,3 +192,33 @@ def test_the_shipped_study_is_the_committed_report(tmp_path):
         "recap-eval clip --model b/clip-p0.5-s2 --data b/scenes --out b/leaderboards --no-report"
     )
     assert nodes["report"] == "recap-eval report clip --leaderboards b/leaderboards --out b/reports"
+
+
+def test_processes_and_estimates(tmp_path):
+    text = STUDY.replace(
+        "  - name: clip\n", "  - name: clip\n    processes: '{size}'\n    estimate: {gpu_hours: 1.5, disk_gb: 2}\n"
+    )
+    graph, plain = graph_of(tmp_path, text, sets=["size=8"]), graph_of(tmp_path, sets=["size=8"])
+    node = graph.nodes["clip-seed=0-p=0"]
+    assert node.processes == 8 and node.key == plain.nodes[node.name].key, "another number of processes is the same run"
+    assert started(node)[1:7] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "8", "-m"]
+    assert started(node)[7:9] == ["recap_train.cli", "clip"] and started(plain.nodes[node.name])[1:3] == [
+        "-m",
+        "recap_train.cli",
+    ]
+    assert command_line(node).startswith("torchrun --standalone --nproc-per-node 8 -m recap_train.cli clip --data work/data ")
+    assert taken(graph, graph.nodes) == {"gpu_hours": 9.0, "disk_gb": 12.0} and taken(plain, plain.nodes) == {}
+    for wrong, told in (("{gpu_hours: many}", "gpu_hours is 'many'"), ("{disk_gb: -1}", "disk_gb"), ("{eur: 1}", "'eur'")):
+        with pytest.raises(UserError, match=told):
+            graph_of(tmp_path, text.replace("{gpu_hours: 1.5, disk_gb: 2}", wrong))
+    with pytest.raises(UserError, match="processes is 'none'"):
+        graph_of(tmp_path, text.replace("'{size}'", "none"))
+
+
+def test_hours_that_the_author_reckons_count_until_a_node_has_told(tmp_path):
+    text = STUDY.replace("  - name: clip\n", "  - name: clip\n    estimate: {hours: 2}\n")
+    graph = graph_of(tmp_path, text, root=tmp_path / "w")
+    assert rates(graph, {}) == {"clip": 7200.0}
+    name = "clip-seed=0-p=0"
+    told = {name: Stamp(graph.nodes[name].key, 60.0, False, [])}
+    assert rates(graph, told) == {"clip": 60.0}

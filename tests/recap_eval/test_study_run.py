@@ -200,6 +200,16 @@ def test_ctrl_c_ends_the_commands_properly_and_the_same_command_goes_on(place, n
     assert (place / "w" / "report").read_text() == WHOLE and ledger(place)["start data"] == 1
 
 
+def test_a_part_ends_when_its_time_is_over_and_the_same_command_goes_on(place):
+    _, err = run(place, "--set", "wait=1.5", "--hours", str(1.0 / 3600), code=75)
+    assert "its time is over; the same command goes on from here" in err and not (place / "w/report").exists()
+    parts = 1
+    while (code := start(place, "--set", "wait=1.5", "--hours", str(3 / 3600)).wait(60)) == 75 and parts < 9:
+        parts += 1
+    assert code == 0 and (place / "w/report").read_text() == WHOLE
+    assert "its time is over" not in run(place, "--set", "wait=1.5", "--hours", str(0.001 / 3600))[1], "nothing was left"
+
+
 def test_a_closed_pipe_leaves_nothing_running(place):
     child = start(place, "--set", "wait=0.5")
     child.stdout.close()
