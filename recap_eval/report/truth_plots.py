@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TRUTH = FAMILIES["truth"]
 LOOKING = tuple(FAMILIES[key].name for key in ("clip", "longclip", "judge"))
 BINS = (0.0, 0.5, 0.75, 0.9, 1.0, 1.1)  # of the share of a caption's claims that hold; the last holds what is wholly true
-ROOM = 0.3  # above the curves, for the legend, as a share of the height
+ROOM = 0.12  # above the curves, for a line of the legend, as a share of the height
 FEWEST = 5  # captions of a bin that has a point
 
 
@@ -51,7 +51,7 @@ def _curve(table: Table, row: Row, number: int) -> dict[str, Any]:
     result = row.cells[number].results[0]
     points = _binned(result, column.metric, known, column.scale) if known else []
     extra = result.record["extra"]
-    told = f", rho {extra['truth_spearman']:.2f}" if "truth_spearman" in extra else ""
+    told = f", rho {round(extra['truth_spearman'], 2) + 0.0:.2f}" if "truth_spearman" in extra else ""
     n = sum(point[-1] for point in points)
     return {"kind": MEASURED, "title": f"{spelled(row.label)} (n={n}{told})", "points": points}
 
@@ -94,7 +94,7 @@ def _paint(figure: Figure, found: dict[str, Any]) -> None:
                 if low is not None:
                     axis.vlines(truth, low, high, color=style["color"], linewidth=1.2, alpha=0.7)
         low, high = axis.get_ylim()
-        axis.set_ylim(low, high + ROOM * (high - low))
+        axis.set_ylim(low, high + ROOM * len(panel["curves"]) * (high - low))
         words(axis.legend(frameon=False, fontsize=7))
     told = f"mean and 95 % interval of captions binned by truth; bins of fewer than {FEWEST} have no point; rho: Spearman's"
     figure.supxlabel(f"claims of a caption that are true, %   ({told})", fontsize=9)
