@@ -76,6 +76,7 @@ class Board:
         published: Published tables beside the measured rows, each "file:table"; see published.py.
         measure: The command that fills it, where it is not made of its tasks.
         means: Means over columns that reports derive from published rows.
+        trade_off: Labels of a column and of a mean, which are drawn against each other along the axis.
         by_data: Whether each data set has a section of its own, with models side by side and questions below each other.
     """
 
@@ -89,6 +90,7 @@ class Board:
     published: tuple[str, ...] = ()
     measure: str = ""
     means: tuple[Mean, ...] = ()
+    trade_off: tuple[str, ...] = ()
     by_data: bool = False
 
 
@@ -115,7 +117,8 @@ def load_board(name: str, leaderboards: Path) -> Board:
         if not isinstance(published, list):
             raise TypeError("published is a list")
         means = tuple(_mean(mean, columns) for mean in record.pop("means", []))
-        return Board(name=name, columns=columns, published=tuple(published), means=means, **record)
+        trade_off = _trade_off(record.pop("trade_off", []), columns, means)
+        return Board(name=name, columns=columns, published=tuple(published), means=means, trade_off=trade_off, **record)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, KeyError) as error:
         raise DataError(f"{files[name]} is not a board ({error}).", "Model it on the shipped boards/clip.toml.") from error
 
@@ -125,6 +128,13 @@ def _mean(record: dict[str, Any], columns: tuple[Column, ...]) -> Mean:
     if strange := [label for label in record["over"] if label not in known]:
         raise TypeError(f"means: no column is called {strange[0]!r}")
     return Mean(str(record["label"]), tuple(record["over"]))
+
+
+def _trade_off(labels: list[str], columns: tuple[Column, ...], means: tuple[Mean, ...]) -> tuple[str, ...]:
+    known = [{column.label for column in columns}, {mean.label for mean in means}]
+    if labels and (len(labels) != len(known) or any(label not in names for label, names in zip(labels, known, strict=False))):
+        raise TypeError(f"trade_off: {labels} are no column and mean of it")
+    return tuple(labels)
 
 
 def asked(board: Board, number: int, results: list[Result]) -> list[Result]:

@@ -29,7 +29,7 @@ COMPARE_EXAMPLES = """examples:
 A model is named as in the results, by the folder of its results or of itself, or by the beginning of its name."""
 
 REPORT_EXAMPLES = """examples:
-  recap-eval report clip                                   leaderboards/ -> reports/clip.md .csv .svg .png .html
+  recap-eval report clip                                   leaderboards/ -> reports/clip.md .csv .html, plots, clip-records.*
   recap-eval report --check                                exit 1 if a report does not follow from its results"""
 
 EXPORT_EXAMPLES = """examples:

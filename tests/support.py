@@ -1,6 +1,7 @@
 """What tests share that is not a fixture: running our commands, describing small runs."""
 
 import io
+import re
 import resource
 import subprocess
 import sys
@@ -105,3 +106,8 @@ def foreign(page: str) -> str:
     ours = f"<script>{(TEMPLATES / SCRIPT).read_text()}</script>"
     assert page.count(ours) == 1
     return page.replace(ours, "")
+
+
+def unlinked(text: str) -> str:
+    """Return markdown without its links: what they show stays."""
+    return re.sub(r"(?<!!)\[([^\]]*)\]\([^)]*\)", r"\1", text)

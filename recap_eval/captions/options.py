@@ -19,6 +19,7 @@ CAPTIONS_EXAMPLES = """examples:
   recap-eval captions --captions shards --caption-preset recap-datacomp --metrics clip,longclip,judge --max-cost 20
   recap-eval captions --captions 'recap/*.parquet' --column re_caption --against org_caption --images shards --metrics clip
   recap-eval captions --captions mine.jsonl --column caption --images photos --metrics clip --clip-model ViT-B-32/openai
+  recap-eval captions --captions shards --caption-preset recap-datacomp --page captions.html   see them, with their images
   recap-eval captions … --shard 1/8                        one part of eight; then the same without --shard
   recap-eval captions … --ray auto                         file by file on the Ray cluster that this machine is in
   recap-eval report captions                               the paper's figures beside them
@@ -27,7 +28,8 @@ Metrics: length, tokens, vocabulary, flags, diversity (the default); nouns (need
 truth (of scenes). With images: clip and longclip (cosine, truncated share; of two columns the two-way share by softmax and by
 wins), judge (the paper's question to a vision LLM). The published parquet holds URLs only: download, and name the shards.
 Which column is which is never guessed, and the first three samples are shown. After Ctrl-C or a crash the same command goes on
-with the next file. Every definition: docs/captions.md."""
+with the next file. --page shows image, captions, flags and scores side by side; --images names images that lie elsewhere.
+Every definition: docs/captions.md."""
 
 
 def add_captions(captions: argparse.ArgumentParser) -> None:
@@ -57,6 +59,8 @@ def add_captions(captions: argparse.ArgumentParser) -> None:
         "--truth", type=as_path, metavar="FILE", help="ground truth of a scenes split, such as scenes/test.parquet"
     )
     captions.add_argument("--out", type=as_path, default=Path("leaderboards"), metavar="DIR", help="where results go")
+    captions.add_argument("--page", type=as_path, metavar="PAGE", help="a page to look through a sample of them (.html)")
+    captions.add_argument("--page-rows", type=positive, default=200, metavar="N", help="random rows on it (default 200)")
     captions.add_argument("--limit", type=positive, metavar="N", help="first N rows only: a partial result, never ranked")
     captions.add_argument("--force", action="store_true", help="fold again and replace results; what was counted is still used")
     captions.add_argument(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from recap_eval.captions.scan import Question
     from recap_eval.captions.survey import Survey
     from recap_eval.parallel import Team
+    from recap_eval.report.captions_page import Written
     from recap_eval.runner import Options, Outcome
     from recap_eval.tasks.captions import Family
 
@@ -39,9 +40,11 @@ def evaluate_captions(args: argparse.Namespace) -> int:
     from recap_eval.captions.on_cluster import count_on_cluster
     from recap_eval.captions.scan import Scan, first_samples
     from recap_eval.commands.captions_looking import fill_part, find_lookers, look
+    from recap_eval.commands.captions_page import check_page, write_page
     from recap_eval.parallel import Team
     from recap_eval.tasks.captions import find_families
 
+    check_page(args)
     families = find_families(args.metrics)
     files = find_files(args.captions)
     question = _question(args, families, files)
@@ -67,7 +70,9 @@ def evaluate_captions(args: argparse.Namespace) -> int:
     if args.metrics is None:
         families = _fitting(families, surveys)
     found = Set(name, question, surveys, seconds)
-    return _end(args, measure_captions(found, list(families.values()), replace(extras, pictures=pictures), options))
+    outcomes = measure_captions(found, list(families.values()), replace(extras, pictures=pictures), options)
+    page = write_page(args, found, files, pictures, options) if args.page else None
+    return _end(args, outcomes, page)
 
 
 def _options(args: argparse.Namespace, team: Team) -> Options:
@@ -167,15 +172,18 @@ def _show(samples: list[tuple[str, dict[str, str | None]]]) -> None:
             print(f"  {key}  {column}: {text[:WIDE]!r}" if text is not None else f"  {key}  {column}: null", file=sys.stderr)
 
 
-def _end(args: argparse.Namespace, outcomes: dict[str, Outcome]) -> int:
+def _end(args: argparse.Namespace, outcomes: dict[str, Outcome], page: Written | None) -> int:
     from recap_eval.runner import as_json
 
     failed = [(column, name, why) for column, found in outcomes.items() for name, why in found.failed.items()]
     if args.json:
-        print(json.dumps({column: as_json(found) for column, found in outcomes.items()}))
+        told = {column: as_json(found) for column, found in outcomes.items()}
+        print(json.dumps(told | ({"page": str(page.path)} if page else {})))
     else:
         place = "" if args.out == Path("leaderboards") else f" --leaderboards {args.out}"
         print(f"Results: {args.out / 'results'}; the table: recap-eval report captions{place}", file=sys.stderr)
+        if page is not None:
+            print(f"Page: {page.path}{f', thumbnails in {page.folder}' if page.folder else ''}", file=sys.stderr)
     for column, name, why in failed:
         print(f"error: {column}, {name}: {why.what}\n       {why.hint}", file=sys.stderr)
     return 1 if failed else 0

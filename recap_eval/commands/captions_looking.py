@@ -13,6 +13,7 @@ from recap_eval.errors import UserError
 
 if TYPE_CHECKING:
     from recap_eval.captions.image_source import Source
+    from recap_eval.captions.pictured import Views
     from recap_eval.captions.scan import Question
     from recap_eval.judge.rating import Config
     from recap_eval.models.base import DualEncoder
@@ -70,7 +71,8 @@ def find_lookers(args: argparse.Namespace, families: dict[str, Family], device: 
 def _refuse_idle(args: argparse.Namespace, looking: dict[str, Family]) -> None:
     """Refuse options that would do nothing."""
     for name, needed in {"images": "", "join_on": "", "clip_model": "clip", "longclip_model": "longclip"}.items():
-        if getattr(args, name) is not None and not (needed in looking if needed else looking):
+        used = needed in looking if needed else looking or args.page
+        if getattr(args, name) is not None and not used:
             option = f"--{name.replace('_', '-')}"
             raise UserError(f"{option} is given, and no metric that needs it.", f"Ask for one: --metrics {needed or 'clip'}")
 
@@ -100,23 +102,36 @@ def look(args: argparse.Namespace, lookers: Lookers, files: Sequence[Path], ques
     Raises:
         DataError: No row has an image at hand, two images share a key, or one cannot be read.
     """
-    from recap_eval.captions.image_index import index_images
-    from recap_eval.captions.pictured import draw_rows, states_digests, view
-    from recap_eval.data.digests import MEMORY, Digests
     from recap_eval.runner import make_embedder
     from recap_eval.tasks.captions_seen import Pictures, Sight
 
-    on = args.join_on or ("sha256" if states_digests(files[0], question) else "key")
-    index = index_images(lookers.source, on)
     sizes = [args.sample] if lookers.scorers else []
     sizes += [] if lookers.jury is None else [lookers.judged or 2**62]
-    rows, tally = draw_rows(files, question, index, max(sizes))
-    memory = None if options.cache is None else options.cache / MEMORY
-    views = view(rows, question, index, tally, Digests(memory))
-    note(f"images: {views.line()}")
+    views = draw_views(args, lookers.source, files, question, options, max(sizes))
     seen = views.first(args.sample)
     sights = {word: Sight(seen, make_embedder(model, options)) for word, model in lookers.models.items()}
     return Pictures(views, sights, lookers.scorers, lookers.jury, lookers.judged)
+
+
+def draw_views(
+    args: argparse.Namespace, source: Source, files: Sequence[Path], question: Question, options: Options, size: int
+) -> Views:
+    """Draw the keyed sample of the rows whose image is at hand.
+
+    Raises:
+        DataError: See `look`.
+    """
+    from recap_eval.captions.image_index import index_images
+    from recap_eval.captions.pictured import draw_rows, states_digests, view
+    from recap_eval.data.digests import MEMORY, Digests
+
+    on = args.join_on or ("sha256" if states_digests(files[0], question) else "key")
+    index = index_images(source, on)
+    rows, tally = draw_rows(files, question, index, size)
+    memory = None if options.cache is None else options.cache / MEMORY
+    views = view(rows, question, index, tally, Digests(memory))
+    note(f"images: {views.line()}")
+    return views
 
 
 def fill_part(pictures: Pictures, shard: tuple[int, int]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 
 from recap_eval.board import Board, Column
 from recap_eval.leaderboard import Cell, Group, Row, Table
@@ -12,6 +13,14 @@ from recap_eval.report.forms import Form, forms, named, published_forms
 BEST, TIED, SEPARABLE = "**", "~", "*"
 NOT_RUN = "not run"
 NOT_PUBLISHED = "–"
+
+
+Link = Callable[[str, Cell], str]  # marks a figure up as leading to what stands behind it
+
+
+def plain(shown: str, cell: Cell) -> str:
+    """Return a figure as it is: terminals have no links."""
+    return shown
 
 
 def base_name(board: Board) -> str:
@@ -25,23 +34,24 @@ def half_width(cell: Cell, form: Form) -> str:
     return "" if found.low is None or found.high is None else f" ± {form.figure((found.high - found.low) / 2)}"
 
 
-def cell_text(cell: Cell | None, form: Form) -> str:
+def cell_text(cell: Cell | None, form: Form, link: Link = plain) -> str:
     """Return a figure with its half-width and marks."""
     if cell is None:
         return NOT_RUN
     shown = form.figure(cell.estimate.value)
     value = f"{BEST}{shown}{BEST}" if cell.best else shown
-    return f"{value}{half_width(cell, form)}{' ' + TIED if cell.tied else ''}"
+    return f"{link(value, cell)}{half_width(cell, form)}{' ' + TIED if cell.tied else ''}"
 
 
-def delta_text(cell: Cell | None, form: Form) -> str:
+def delta_text(cell: Cell | None, form: Form, link: Link = plain) -> str:
     """Return the difference to the baseline with its interval and mark; a dash for the baseline itself."""
     if cell is None or cell.to_baseline is None:
         return "–"
     found, mark = cell.to_baseline.estimate, SEPARABLE if cell.to_baseline.separable else ""
+    shown = link(form.signed(found.value), cell)
     if found.low is None or found.high is None:
-        return form.signed(found.value)
-    return f"{form.signed(found.value)} [{form.signed(found.low)}, {form.signed(found.high)}]{mark}"
+        return shown
+    return f"{shown} [{form.signed(found.low)}, {form.signed(found.high)}]{mark}"
 
 
 def headers(table: Table, rows: Sequence[Row] | None = None) -> list[str]:
@@ -77,12 +87,12 @@ def seeds_text(row: Row) -> str:
     return str(len(row.seeds)) if row.axis is not None else "–"
 
 
-def grid(table: Table, rows: tuple[Row, ...], first: str, deltas: bool) -> list[list[str]]:
+def grid(table: Table, rows: tuple[Row, ...], first: str, deltas: bool, link: Link = plain) -> list[list[str]]:
     """Return the rows of one table as text, header first."""
     text = delta_text if deltas else cell_text
     lines = [[first, "seeds", *headers(table)]]
     for row in rows:
-        cells = [text(row.cells.get(number), form) for number, form in enumerate(forms(table))]
+        cells = [text(row.cells.get(number), form, link) for number, form in enumerate(forms(table))]
         lines.append([row.label, seeds_text(row), *cells])
     return lines
 
@@ -99,12 +109,14 @@ def upright(lines: list[list[str]], void: str) -> list[list[str]]:
     return [["", *[line[0] for line in body]], *[[head[number], *[line[number] for line in body]] for number in kept]]
 
 
-def group_grid(table: Table, group: Group) -> list[list[str]]:
+def group_grid(table: Table, group: Group, link: Link = plain) -> list[list[str]]:
     """Return the rows of a group as text, header first; on a board with a section for each data set, models side by side."""
     if not table.board.by_data:
-        return grid(table, group.rows, "model", deltas=False)
+        return grid(table, group.rows, "model", deltas=False, link=link)
     shape = forms(table)
-    cells = [[row.label, *[cell_text(row.cells.get(number), form) for number, form in enumerate(shape)]] for row in group.rows]
+    cells = [
+        [row.label, *[cell_text(row.cells.get(number), form, link) for number, form in enumerate(shape)]] for row in group.rows
+    ]
     return upright([["", *headers(table, group.rows)], *cells], NOT_RUN)
 
 
@@ -175,3 +187,15 @@ def aligned(lines: list[list[str]]) -> str:
         figures = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
         shown.append("  ".join(["", name.ljust(widths[0]), *figures]))
     return "\n".join(shown)
+
+
+def escaped(text: str) -> str:
+    """Return other people's text as markdown shows it: no markup, no tags, one line."""
+    return re.sub(r"([\\`*_\[\]<>#~])", r"\\\1", " ".join(text.split()))
+
+
+def coded(text: str) -> str:
+    """Return a text as code, within more backticks than it has in a row."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{' '.join(text.split())}{space}{fence}"

@@ -6,8 +6,6 @@ places stay out of it: pages are passed on.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recap_eval.errors import DataError
-from recap_eval.files import replacing, write_text
+from recap_eval.files import write_text
 from recap_eval.gallery.pairing import all_keys
 from recap_eval.gallery.scores import Score
 from recap_eval.gallery.sections import Section
@@ -25,14 +23,12 @@ from recap_eval.generate.sheet import Shot, item_name
 from recap_eval.report.failures_text import visible
 from recap_eval.report.forms import form
 from recap_eval.report.html import environment
-from recap_eval.report.thumbnails import Small, Thumbnail, shrink
+from recap_eval.report.thumbnails import EMBEDDED, Small, Thumbnail, beside, save, shrink
 from recap_eval.tasks.base import PERCENT, SHARE
 
-EMBEDDED = 6 << 20  # bytes of thumbnails that a page holds itself
 LONG = 1200  # characters of a prompt that gets a field of its own to scroll in
 ALT = 240  # characters of a prompt read out with each of its images
 REAL = -1  # the place of the real image in a row, before the models'
-OURS = re.compile(r"[0-9a-f]{20}\.jpg")
 Place = tuple[int, Key]
 
 
@@ -63,8 +59,8 @@ def write_gallery(path: Path, gallery: Gallery) -> Written:
     smalls = {place: small for place, small in opened.items() if isinstance(small, Small)}
     times = Counter((place, key) for section in gallery.sections for key in section.keys for place in _columns(gallery))
     size = sum(len(small.jpeg) * times[place] for place, small in smalls.items())
-    folder = path.with_name(f"{path.stem}_files") if size > EMBEDDED else None
-    thumbs = {place: small.embedded for place, small in smalls.items()} if folder is None else _save(folder, smalls)
+    folder = beside(path) if size > EMBEDDED else None
+    thumbs = {place: small.embedded for place, small in smalls.items()} if folder is None else save(folder, smalls)
     reasons = {place: why for place, why in opened.items() if isinstance(why, str)}
     write_text(path, _page(gallery, thumbs, reasons))
     return Written(path, folder, len(thumbs), len(reasons))
@@ -96,20 +92,6 @@ def _open(gallery: Gallery, place: Place) -> Small | str:
         return shrink(payload, "") or "cannot be read"
     except DataError:
         return "cannot be read"
-
-
-def _save(folder: Path, smalls: dict[Place, Small]) -> dict[Place, Thumbnail]:
-    """Write thumbnails by the digest of their content; those of an earlier page of that name go."""
-    names = {place: f"{hashlib.sha256(small.jpeg).hexdigest()[:20]}.jpg" for place, small in smalls.items()}
-    for place, name in names.items():
-        with replacing(folder / name) as part:
-            part.write_bytes(smalls[place].jpeg)
-    for old in folder.glob("*.jpg"):
-        if OURS.fullmatch(old.name) and old.name not in names.values():
-            old.unlink()
-    return {
-        place: Thumbnail(f"{folder.name}/{names[place]}", small.width, small.height) for place, small in smalls.items()
-    }  # fmt: skip
 
 
 def _page(gallery: Gallery, thumbs: dict[Place, Thumbnail], reasons: dict[Place, str]) -> str:
@@ -195,10 +177,18 @@ def _row(
     for place in _columns(gallery):
         lost = reasons.get((place, key)) or _absent(gallery, place, key)
         thumb = thumbs.get((place, key), Thumbnail(None))
-        facts = {"who": "real image" if place == REAL else gallery.sheets[place].name, "marked": place in marked}
+        facts = {"who": _who(gallery, place), "marked": place in marked}
         facts |= {"told": _noted(gallery, place, key), "scores": _scores(gallery, place, key), "lost": lost}
         figures.append(facts | {"thumb": thumb, "alt": f"{facts['who']}: {_short(gallery, key)}"})
     return {"id": item_name(key), "prompts": _prompts(gallery, key), "figures": figures}
+
+
+def _who(gallery: Gallery, place: int) -> str:
+    """Return whose an image is; of models that were trained on a mix, at which p."""
+    if place == REAL:
+        return "real image"
+    sheet = gallery.sheets[place]
+    return f"{sheet.name} (p = {sheet.facts['p_original']:g})" if "p_original" in sheet.facts else sheet.name
 
 
 def _absent(gallery: Gallery, place: int, key: Key) -> str:

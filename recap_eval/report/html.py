@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from recap_eval.leaderboard import Group, Row, Table
 from recap_eval.published import PublishedTable
 from recap_eval.report import cells, text
+from recap_eval.report.evidence import PAGE
 from recap_eval.report.forms import forms
 from recap_eval.report.opening import opening
 from recap_eval.report.printed import derived
 from recap_eval.report.support import support
-from recap_eval.results import Result
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -44,7 +44,7 @@ def _cells(table: Table, row: Row, links: dict[str, str]) -> list[dict[str, obje
     for number, form in enumerate(forms(table)):
         cell = row.cells.get(number)
         if cell is None:
-            out.append({"text": cells.NOT_RUN, "half": "", "delta": "", "best": False, "tied": False, "links": []})
+            out.append({"text": cells.NOT_RUN, "half": "", "delta": "", "best": False, "tied": False, "link": ""})
             continue
         out.append(
             {
@@ -53,23 +53,20 @@ def _cells(table: Table, row: Row, links: dict[str, str]) -> list[dict[str, obje
                 "delta": cells.delta_text(cell, form).replace(", ", ",\u00a0") if cell.to_baseline else "",
                 "best": cell.best,
                 "tied": cell.tied,
-                "links": [(_link_name(result), links[str(result.path)]) for result in cell.results],
+                "link": links[str(cell.results[0].path)],
             }
         )
     return out
 
 
-def _link_name(result: Result) -> str:
-    return f"s{result.meta['seed']}" if "seed" in result.meta else "record"
-
-
-def board_page(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
+def board_page(table: Table, plots: dict[str, str], links: dict[str, str], looks: text.Looks = ()) -> str:
     """Render a board's page: it opens from disk, asks no network, and works without JavaScript.
 
     Args:
         table: The table.
         plots: Titles by name of the plot's file beside the page.
-        links: Relative link by path of a result record.
+        links: Where a result record is told, relative to the page, by the record's path.
+        looks: Pages of items with their images, as (title, link).
     """
     groups = [
         {
@@ -85,7 +82,7 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str]) -> st
         board=table.board, groups=groups, plots=_told(table, plots), legend=_legend(table), left_out=table.left_out,
         sources=text.sources_text(table), published=[_published(table, group) for group in table.published],
         not_measured="" if table.measured else text.not_measured(table),
-        hint=text.measure_command(table.board),
+        hint=text.measure_command(table.board), records=f"{PAGE.format(board=table.board.name)}.html", looks=looks,
     )  # fmt: skip
     return page + "\n"
 

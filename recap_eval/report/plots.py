@@ -18,6 +18,7 @@ from recap_eval.report.text import records
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito 2008
 STYLE = {
@@ -91,7 +92,7 @@ def _panel(axis: Axes, table: Table, sweeps: list[Sweep], number: int) -> None:
     if chance is not None:
         axis.axhline(column.scale * chance, color="#666666", linestyle=":", linewidth=0.9)
     if n or not table.published:
-        axis.set_title(f"{titled(column)} (n={n})" if n else f"{column.label}: not run")
+        axis.set_title(f"{titled(column)} (n={n})" if n else f"{column.label}: not run", parse_math=False)
 
 
 def _hollow(axis: Axes, table: Table, printed: list[PublishedTable], number: int) -> None:
@@ -105,7 +106,7 @@ def _hollow(axis: Axes, table: Table, printed: list[PublishedTable], number: int
         style: dict[str, Any] = {"color": INK, "linestyle": (0, (4, 2)), "linewidth": 1.0, "marker": marker, "markersize": 5}
         axis.plot(x, y, markerfacecolor="white", label=f"published ({group.place})", **style)
     if printed and not axis.get_title():
-        axis.set_title(titled(column))
+        axis.set_title(titled(column), parse_math=False)
 
 
 def _frame(figure: Figure, table: Table) -> None:
@@ -114,9 +115,15 @@ def _frame(figure: Figure, table: Table) -> None:
     told = f"band: 95 % interval; dashed: {base_name(table.board)}; dotted: chance"
     if printed:
         told = f"{told.replace('dashed', 'level dashed')}; hollow: published" if sweeps else "no interval was published"
-    figure.supxlabel(f"{table.board.axis_label}   ({told})", fontsize=9)
+    figure.supxlabel(f"{table.board.axis_label}   ({told})", fontsize=9, parse_math=False)
     if len(labels) > 1 or printed:
-        figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
+        words(figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False))
+
+
+def words(legend: Legend) -> None:
+    """Show a legend's texts as they are: names are other people's, and a $ in them begins no formula."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _bytes(figure: Figure, table: Table, form: str) -> bytes:
@@ -135,10 +142,14 @@ def stamp(digest: str, besides: object = None) -> str:
     return f"data sha256:{digest}, drawn by sha256:{digest_json([_hand(), besides])}"
 
 
+DRAWERS = ("*plots*.py", "drawing*.py", "panels.py")  # modules that draw
+
+
 @cache
 def _hand() -> str:
     """Return the digest of what draws: the modules of plots, and matplotlib's version."""
-    modules = sorted([*Path(__file__).parent.glob("*plots*.py"), *Path(__file__).parent.glob("drawing.py")])
+    here = Path(__file__).parent
+    modules = sorted({path for pattern in DRAWERS for path in here.glob(pattern)})
     return digest_json([version("matplotlib"), *map(digest_file, modules)])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +13,12 @@ from recap_eval.errors import DataError
 from recap_eval.files import replacing
 from recap_eval.leaderboard import Table, Tables
 from recap_eval.report import html, text
-from recap_eval.report.caption_plots import PLOTS, Plot
-from recap_eval.report.cells import all_rows
+from recap_eval.report.drawing import Drawing
+from recap_eval.report.drawings import DRAWINGS
+from recap_eval.report.evidence import PAGE, sections
+from recap_eval.report.evidence_page import evidence_markdown, evidence_page
 from recap_eval.report.index import INDEX, index_page, results_block, with_block
+from recap_eval.report.links import file_links, looks, section_links
 from recap_eval.report.plots import beside, curves, data_digest, score_over_axis, stamp
 
 README = "README.md"
@@ -62,25 +64,28 @@ def _table(name: str, leaderboards: Path, tables: Tables | None) -> Table:
     return table
 
 
-def _links(table: Table, out: Path) -> dict[str, str]:
-    paths = {str(result.path) for row in all_rows(table) for cell in row.cells.values() for result in cell.results}
-    return {path: Path(os.path.relpath(path, out)).as_posix() for path in sorted(paths)}
-
-
 def _texts(table: Table, out: Path, plotted: bool) -> dict[str, str]:
-    name, links = table.board.name, _links(table, out)
+    name, records = table.board.name, PAGE.format(board=table.board.name)
+    seen = looks(table, out)
     plots = {f"{name}.svg": table.board.title} if plotted else {}
     plots |= {f"{name}-{plot.name}.svg": plot.title for plot in _more(table)}
     return {
-        f"{name}.md": text.markdown(table, plots, links),
+        f"{name}.md": text.markdown(table, plots, section_links(table, f"{records}.md"), seen),
         f"{name}.csv": text.csv(table),
-        f"{name}.html": html.board_page(table, plots, links),
-    }
+        f"{name}.html": html.board_page(table, plots, section_links(table, f"{records}.html"), seen),
+    } | _evidence(table, out, records)
 
 
-def _more(table: Table) -> list[Plot]:
-    """Return the plots of what results tell besides figures."""
-    return [plot for plot in PLOTS if plot.shows(table)]
+def _evidence(table: Table, out: Path, name: str) -> dict[str, str]:
+    if not table.measured:
+        return {}
+    found, links = sections(table), file_links(table, out)
+    return {f"{name}.md": evidence_markdown(table, found, links), f"{name}.html": evidence_page(table, found, links)}
+
+
+def _more(table: Table) -> list[Drawing]:
+    """Return the plots of a table besides the scores over its axis."""
+    return [plot for plot in DRAWINGS if plot.shows(table)]
 
 
 def _has_plot(table: Table) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from recap_eval.board import Board, Column
 from recap_eval.leaderboard import Cell, Row, Table
 from recap_eval.published import IMPORTED, PUBLISHED, PublishedRow, PublishedTable
 from recap_eval.report.cells import (
     BEST,
     aligned,
-    all_rows,
     base_name,
+    escaped,
     grid,
     group_grid,
     group_title,
@@ -29,6 +32,10 @@ NOT_RANKED = {
     PUBLISHED: "{figures}, as printed there; not measured here, and in no rank, difference or interval of this report.",
     IMPORTED: "{figures}, as measured there; not measured here, and in no rank or difference of this report.",
 }
+BEHIND = (
+    "Each figure leads to its records in {page}: command, data, protocol, seeds, files of all items, and the first of them."
+)
+Looks = Sequence[tuple[str, str]]
 LEGEND_ITEMS = "{figures} ± half-width of the 95 % t-interval over items, clustered by image."
 LEGEND = (  # {base} is the baseline's name
     "{figures}, mean over training seeds ± half-width of the 95 % t-interval (one seed: over items, clustered by "
@@ -78,26 +85,27 @@ def sources_text(table: Table) -> list[str]:
     return [f"{line} ({', '.join(labels)})" for line, labels in seen.items()]
 
 
-def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
+def markdown(table: Table, plots: dict[str, str], links: dict[str, str], looks: Looks = ()) -> str:
     """Render a table as markdown.
 
     Args:
         table: The table.
         plots: Titles by name of the plot's file beside the report.
-        links: Relative link by path of a result record.
+        links: Where a result record is told, relative to the report, by the record's path.
+        looks: Pages of items with their images, as (title, link).
     """
-    board = table.board
+    board, link = table.board, partial(_linked, links)
     parts = [f"# {board.title}", board.note, "\n".join(f"> {line}  " for line in opening(table)).rstrip()]
     for sweep in table.sweeps:
         rows = sweep.rows
         parts += [f"## {sweep.title}", "\n".join(f"- {line}" for line in support(table, sweep))]
-        parts += [pipe(grid(table, rows, "p", deltas=False)), f"Paired difference to {base_name(board)}:"]
-        parts += [pipe(grid(table, rows, "p", deltas=True)), legend(board)]
+        parts += [pipe(grid(table, rows, "p", deltas=False, link=link)), f"Paired difference to {base_name(board)}:"]
+        parts += [pipe(grid(table, rows, "p", deltas=True, link=link)), legend(board)]
     if not table.measured:
         parts.append(f"{not_measured(table)} Measure a model: `{measure_command(board)}`")
     parts += [f"![{title}]({file})" for file, title in plots.items()]
     for group in table.groups:
-        parts += [f"## {group_title(board, group)}", pipe(group_grid(table, group)), not_run(table, group)]
+        parts += [f"## {group_title(board, group)}", pipe(group_grid(table, group, link)), not_run(table, group)]
     if table.groups and not table.sweeps:
         parts.append(legend_items(board))
     for printed in table.published:
@@ -112,7 +120,7 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str]) -> str:
         parts += ["## Left out: not comparable", "\n".join(f"- {line}" for line in table.left_out)]
     if table.measured:
         parts += ["## Data", "\n".join(f"- {line}" for line in sources_text(table))]
-        parts += ["## Results", "\n".join(_provenance(table, links))]
+        parts += ["## Results", BEHIND.format(page=f"[{board.name}-records.md]({board.name}-records.md)"), _looked(looks)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -136,13 +144,13 @@ def measure_command(board: Board) -> str:
     return f"recap-eval clip --model M --tasks {','.join(tasks)}"
 
 
-def _provenance(table: Table, links: dict[str, str]) -> list[str]:
-    lines = []
-    for row in all_rows(table):
-        found = {str(result.path): result for cell in row.cells.values() for result in cell.results}
-        names = [f"[{result.model}, {result.task}]({links[path]})" for path, result in sorted(found.items())]
-        lines.append(f"- {row.label}: {', '.join(names)}")
-    return lines
+def _looked(looks: Looks) -> str:
+    """Return a sentence with links to pages of items; "" if there are none."""
+    return f"With images: {', '.join(f'[{escaped(title)}]({link})' for title, link in looks)}." if looks else ""
+
+
+def _linked(links: dict[str, str], shown: str, cell: Cell) -> str:
+    return f"[{shown}]({links[str(cell.results[0].path)]})"
 
 
 def records(table: Table) -> list[dict[str, object]]:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import re
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 from recap_eval.data.items import Box, ImageItem
 from recap_eval.errors import DataError
+from recap_eval.files import replacing
 from recap_eval.models.pixels import decode_image
 
 LARGEST = 256  # pixels of a thumbnail's longer side
 COARSE = 128  # below this an image is drawn enlarged with hard pixels: blur would invent what the model never saw
 QUALITY = 88
+EMBEDDED = 6 << 20  # bytes of thumbnails that a page holds itself
+OURS = re.compile(r"[0-9a-f]{20}\.jpg")
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -81,3 +90,22 @@ def thumbnail(item: ImageItem) -> Thumbnail:
     except DataError:
         return Thumbnail(None)
     return Thumbnail(None) if small is None else small.embedded
+
+
+def beside(page: Path) -> Path:
+    """Return the folder of a page's thumbnails where they are too many for the page itself."""
+    return page.with_name(f"{page.stem}_files")
+
+
+def save(folder: Path, smalls: Mapping[K, Small]) -> dict[K, Thumbnail]:
+    """Write thumbnails by the digest of their content; those of an earlier page of that name go."""
+    names = {place: f"{hashlib.sha256(small.jpeg).hexdigest()[:20]}.jpg" for place, small in smalls.items()}
+    for place, name in names.items():
+        with replacing(folder / name) as part:
+            part.write_bytes(smalls[place].jpeg)
+    for old in folder.glob("*.jpg"):
+        if OURS.fullmatch(old.name) and old.name not in names.values():
+            old.unlink()
+    return {
+        place: Thumbnail(f"{folder.name}/{names[place]}", small.width, small.height) for place, small in smalls.items()
+    }  # fmt: skip

@@ -2,12 +2,16 @@
 
 import json
 import shutil
+from urllib.parse import unquote
 
 import pytest
 from browser import Seen, browser
+from fakes import Card
 from records import RUN, put, scores
 
+from recap_eval.gallery.captions import MISSING, Captions, Row, counted
 from recap_eval.leaderboard import build_table
+from recap_eval.report.captions_page import write_captions_page
 from recap_eval.report.index import index_page
 from recap_eval.report.render import board_names, render_board
 
@@ -56,7 +60,7 @@ def figures(seen, table=1):
     return [float(cell) for cell in cells]
 
 
-@pytest.mark.parametrize("name", ["clip.html", "clip-mix.html", "index.html"])
+@pytest.mark.parametrize("name", ["clip.html", "clip-records.html", "clip-mix.html", "index.html"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_open_without_an_error_and_ask_nobody(chromium, pages, name, scheme):
     with Seen(chromium, pages / name, color_scheme=scheme) as seen:
@@ -108,7 +112,7 @@ def test_colours_can_be_chosen(chromium, pages):
         assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
-@pytest.mark.parametrize("name", ["clip.html", "clip-mix.html", "index.html"])
+@pytest.mark.parametrize("name", ["clip.html", "clip-records.html", "clip-mix.html", "index.html"])
 def test_a_phone_scrolls_tables_and_not_the_page(chromium, pages, name):
     with Seen(chromium, pages / name, viewport={"width": 360, "height": 740}) as seen:
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
@@ -129,8 +133,104 @@ def test_the_keyboard_reaches_headers_and_tables(chromium, pages):
         assert {"scroll", "filter", "shade"} <= reached
 
 
-def test_links_lead_to_records(chromium, pages):
+def test_a_figure_is_two_clicks_from_command_data_and_items(chromium, pages):
     with Seen(chromium, pages / "clip.html") as seen:
-        links = seen.page.locator("td a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
-        assert len(links) == 15
-        assert all(json.loads((pages / link).read_text())["metrics"]["acc1"]["n"] == 40 for link in links)
+        links = seen.page.locator("td a")
+        assert links.count() == 3 + 9
+        links.first.click()
+        assert "/clip-records.html#" in seen.page.url
+        mark = unquote(seen.page.url.partition("#")[2])
+        section = seen.page.locator("section", has=seen.page.locator(f'[id="{mark}"]'))
+        assert section.locator("h2").inner_text() == "p = 0: scenes-zeroshot" and "d" * 64 in section.inner_text()
+        assert section.get_by_text("The first 5 of 40 values:").is_visible()
+        hrefs = section.get_by_role("link", name="record").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+        assert len(hrefs) == 2
+        assert all(json.loads((pages / href).read_text())["metrics"]["acc1"]["n"] == 40 for href in hrefs)
+        assert seen.errors == [] and seen.elsewhere == []
+
+
+def test_hostile_names_are_text_among_the_records_too(chromium, pages):
+    with Seen(chromium, pages / "clip-records.html") as seen:
+        assert HOSTILE in seen.page.locator("main").inner_text() and seen.page.title() != "taken" and seen.errors == []
+
+
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory):
+    """A page of captions: nine plain ones, one that refuses, one that is hostile, one that is none."""
+    path = tmp_path_factory.mktemp("captions") / "page.html"
+    odd = [("I cannot see it.", ("refusal",)), (HOSTILE, ()), (None, (MISSING,))]
+    said = [*((f"a plain caption {n}.", ()) for n in range(9)), *odd]
+    rows = tuple(Row(f"k{n}", Card("", n), (text, f"alt {n}"), (flags, ())) for n, (text, flags) in enumerate(said))
+    counts = (counted(rows, 0), counted(rows, 1))
+    write_captions_page(path, Captions("set", ("re <b>", "org"), ("a" * 64, "b" * 64), rows, 12, 12, 40, counts, ((), ())))
+    return path
+
+
+def shown(seen):
+    return [text.split(". ")[1] for text in seen.page.locator(".card:visible h2").all_inner_texts()]
+
+
+def test_captions_are_filtered_by_flag_and_by_words(chromium, captions):
+    with Seen(chromium, captions) as seen:
+        offered = seen.page.locator("select option").all_inner_texts()
+        assert offered == ["all (12)", "re <b>: any flag (2)", "re <b>: missing (1)", "re <b>: refusal (1)"]
+        seen.page.get_by_label("Flag").select_option(label="re <b>: refusal (1)")
+        assert shown(seen) == ["k9"] and "1 of 12 rows" in seen.page.locator("output").inner_text()
+        seen.page.get_by_label("Flag").select_option("")
+        seen.page.get_by_label("Words").fill("PLAIN K7")
+        assert shown(seen) == ["k7"]
+        assert seen.errors == [] and seen.elsewhere == []
+
+
+def test_a_caption_with_a_script_is_text(chromium, captions):
+    with Seen(chromium, captions) as seen:
+        assert HOSTILE in seen.page.locator(".card").nth(10).inner_text() and seen.page.title() == "Captions: set"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_captions_fit_a_phone_and_need_no_script(chromium, captions, scheme):
+    how = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
+    with Seen(chromium, captions, java_script_enabled=False, **how) as seen:
+        assert seen.page.locator(".card:visible").count() == 12 and seen.page.locator("select").count() == 0
+    with Seen(chromium, captions, **how) as seen:
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
+        ink, paper = (seen.page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
+        assert ink != paper and paper == ("rgb(20, 24, 29)" if scheme == "dark" else "rgb(255, 255, 255)")
+
+
+def colours(seen, selector):
+    return seen.page.locator(selector).first.evaluate("one => getComputedStyle(one).filter")
+
+
+def test_plots_are_turned_dark_with_the_page_and_light_in_print(chromium, pages):
+    with Seen(chromium, pages / "clip.html", color_scheme="dark") as seen:
+        assert "invert" in colours(seen, ".plot img")
+        seen.page.get_by_role("button", name="Colours").click()  # light
+        assert colours(seen, ".plot img") == "none"
+        seen.page.get_by_role("button", name="Colours").click()  # dark
+        assert "invert" in colours(seen, ".plot img")
+        seen.page.emulate_media(media="print")
+        assert colours(seen, ".plot img") == "none"
+        assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert not seen.page.locator(".shade, .filter").first.is_visible()
+
+
+def test_on_a_phone_names_stay_in_sight_while_figures_are_scrolled(chromium, pages):
+    with Seen(chromium, pages / "clip.html", viewport={"width": 360, "height": 740}) as seen:
+        table = seen.page.locator(".scroll").first
+        name = table.locator("tbody th").first
+        before = name.bounding_box()["x"]
+        table.evaluate("one => { one.scrollLeft = 200; }")
+        assert table.evaluate("one => one.scrollLeft") > 0 and name.bounding_box()["x"] == before
+        assert seen.page.locator(".plot img").first.evaluate("one => one.getBoundingClientRect().width") >= 640
+
+
+def test_the_keyboard_filters_captions_and_follows_a_figure(chromium, pages, captions):
+    with Seen(chromium, captions) as seen:
+        seen.page.locator("select").focus()
+        seen.page.keyboard.press("End")
+        assert shown(seen) == ["k9"]
+    with Seen(chromium, pages / "clip.html") as seen:
+        seen.page.locator("td a").first.focus()
+        seen.page.keyboard.press("Enter")
+        seen.page.wait_for_url("**/clip-records.html#**")

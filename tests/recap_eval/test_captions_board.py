@@ -7,6 +7,7 @@ import io
 
 import pytest
 from records import put_captions, scores
+from support import unlinked
 
 from recap_eval.leaderboard import build_table
 from recap_eval.report.render import check_board, render_board
@@ -29,7 +30,7 @@ def board(tmp_path):
 
 def test_each_data_set_has_a_section_with_its_sets_side_by_side(board, tmp_path):
     render_board("captions", board, tmp_path / "rep")
-    text = (tmp_path / "rep" / "captions.md").read_text()
+    text = unlinked((tmp_path / "rep" / "captions.md").read_text())
     assert text.index("## drawn: drawn <scenes>") < text.index("## web: 10 rows of caption files") < text.index("## Published")
     sections = dict(zip(("head", "drawn", "web", "published"), text.split("\n## "), strict=False))
     assert "|  | web:org_caption | web:re_caption |" in sections["web"] and "drawn:" not in sections["web"]

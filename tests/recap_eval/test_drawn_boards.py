@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from painters import Painter
 from records import RUN, put_drawn, scores
+from support import unlinked
 from tiny_pipelines import make_stable_diffusion
 
 from recap_eval.artifact import RUN_FACTS, write_artifact
@@ -154,13 +155,13 @@ def test_distances_are_told_in_their_own_scale_and_less_is_better(tmp_path):
     lines = "\n".join(support(table, table.sweeps[0]))
     assert "FID: best at p = 0 (28.10), separable from every other p" in lines and "Better than p = 1: p = 0" in lines
     assert "other items alone would move FID by up to ± 2.48." in lines and "guessing" not in lines
-    files = {path.suffix: path for path in render_board("one", tmp_path, tmp_path / "rep").files}
-    markdown = files[".md"].read_text()
+    files = {path.suffix: path for path in render_board("one", tmp_path, tmp_path / "rep").files if path.stem == "one"}
+    markdown = unlinked(files[".md"].read_text())
     assert "| p | seeds | FID ↓ (n=3) |" in markdown and "| 0 | 3 | **28.10** ± 0.25 |" in markdown
     assert "-8.00 [-8.00, -8.00]*" in markdown and "Figures are unscaled, mean over training seeds" in markdown
     assert "× 100" not in markdown and "%," not in markdown and "points" not in markdown
     page = files[".html"].read_text()
-    assert '<span class="best">28.10</span><span class="half"> ± 0.25</span>' in page and "× 100" not in page
+    assert '>28.10</a></span><span class="half"> ± 0.25</span>' in page and "× 100" not in page
     assert "distance,1.0,False" in files[".csv"].read_text() and "28.1," in files[".csv"].read_text()
     assert check_board("one", tmp_path, tmp_path / "rep") is None
 
@@ -195,7 +196,7 @@ def test_a_distance_without_an_error_is_a_row_without_a_difference(tmp_path):
     table = board(tmp_path)
     (low, high) = table.sweeps[0].rows
     assert low.cells[0].n == 40 and low.cells[0].best and low.cells[0].to_baseline is None and high.cells[0].tied
-    assert "| 0 | 1 | **35.00** |" in text.markdown(table, {}, dict.fromkeys(map(str, (tmp_path).rglob("*.json")), "x"))
+    assert "| 0 | 1 | [**35.00**](x) |" in text.markdown(table, {}, dict.fromkeys(map(str, (tmp_path).rglob("*.json")), "x"))
 
 
 def test_models_without_a_mix_have_one_row_for_all_prompts(tmp_path):

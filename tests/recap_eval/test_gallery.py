@@ -353,6 +353,14 @@ def test_other_seeds_and_missing_prompts_are_said_where_they_are(drawn, tmp_path
     assert re.search(r"Painter/numbers \([0-9a-f]{8}\)", page)
 
 
+def test_the_mix_that_a_model_was_trained_on_stands_under_its_images(tmp_path):
+    sheets = tuple(replace(sheet(3, f"dit-{p}"), facts={"p_original": p}) for p in (0.0, 0.5, 1.0))
+    gallery = Gallery(sheets, (), tuple(sections(sheets, [], None, 3)), {}, {}, ())
+    page = gallery_page.write_gallery(tmp_path / "page.html", gallery).path.read_text()
+    told = re.findall(r"<figcaption><strong>([^<]+)", page)
+    assert told == ["dit-0.0 (p = 0)", "dit-0.5 (p = 0.5)", "dit-1.0 (p = 1)"] * 3
+
+
 def test_hostile_text_is_text_and_nothing_is_asked_of_a_network(tmp_path):
     hostile = PromptSet(HOSTILE[:60], (Prompt("<img src=x>", HOSTILE), Prompt("b", "fine")))
     complete(Job(tmp_path / "a", hostile))

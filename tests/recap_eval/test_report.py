@@ -32,7 +32,8 @@ def rendered(board, tmp_path):
 
 def test_rendered_twice_is_byte_identical(board, tmp_path):
     first = rendered(board, tmp_path / "a")
-    assert set(first) == {"clip.md", "clip.csv", "clip.html", "clip.svg", "clip.png"}
+    plots = {f"clip{name}.{kind}" for name in ("", "-gain", "-trade-off") for kind in ("svg", "png")}
+    assert set(first) == plots | {"clip.md", "clip.csv", "clip.html", "clip-records.md", "clip-records.html"}
     shutil.rmtree(tmp_path / "a")
     assert rendered(board, tmp_path / "a") == first
 
@@ -70,8 +71,10 @@ def test_markdown_says_what_it_must(board, tmp_path):
     assert "n=48" in text and "chance 1.6" in text and "**" in text and " ± " in text
     assert "Paired difference to p = 1" in text and "2 training seeds" in text
     assert "laboratory" in text and "fingerprint" in text
-    links = re.findall(r"\]\(([^)]+\.json)\)", text)
-    assert len(links) == 4 * 5 and all((tmp_path / link).resolve().is_file() for link in links)
+    links = re.findall(r"\]\(clip-records\.md#([^)]+)\)", text)
+    assert len(links) == 2 * 7 + 7  # every figure, and every difference of the row that is not the baseline
+    marks = re.findall('<a id="([^"]+)">', (tmp_path / "clip-records.md").read_text())
+    assert len(marks) == 4 * 5 and set(links) <= set(marks)
 
 
 def test_with_one_seed_the_difference_is_over_items_and_says_so(board, tmp_path):

@@ -1,5 +1,5 @@
 "use strict";
-// Tables sort by a click on a header and filter by words; without this script they are plain tables.
+// Tables sort by a click on a header and filter by words, cards by words and flags; without this script all is there.
 function amount(cell) {
   const shown = cell.querySelector("span") || cell;
   const found = shown.textContent.replace("−", "-").match(/^\s*([-+]?\d[\d,]*\.?\d*)/);
@@ -46,10 +46,47 @@ function filterable(tables) {
   tables[0].closest("section, main").before(label);
   box.addEventListener("input", () => {
     const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
-    rows.forEach((row) => { row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word)); });
+    rows.forEach((row) => { row.hidden = !hasAll(row, words); });
     const left = rows.filter((row) => !row.hidden).length;
     told.textContent = words.length ? `${left} of ${rows.length} rows` : "";
   });
+}
+function hasAll(node, words) {
+  const text = node.textContent.toLowerCase();
+  return words.every((word) => text.includes(word));
+}
+function flagsOf(card) {
+  return card.dataset.flags.split(" ").filter(Boolean);
+}
+function choice(cards, columns) {
+  const select = document.createElement("select");
+  const offer = (wish, text) => select.add(new Option(`${text} (${cards.filter((card) => fits(card, wish)).length})`, wish));
+  offer("", "all");
+  columns.forEach((column, place) => {
+    const marks = new Set(cards.flatMap(flagsOf).filter((mark) => mark.startsWith(`${place}:`)));
+    if (marks.size > 1) offer(`${place}:`, `${column}: any flag`);
+    Array.from(marks).sort().forEach((mark) => offer(mark, `${column}: ${mark.slice(mark.indexOf(":") + 1).replaceAll("_", " ")}`));
+  });
+  return select;
+}
+function fits(card, wish) {
+  return !wish || flagsOf(card).some((mark) => (wish.endsWith(":") ? mark.startsWith(wish) : mark === wish));
+}
+function browsable(list, cards) {
+  const field = document.createElement("div"), box = document.createElement("input"), told = document.createElement("output");
+  const select = choice(cards, JSON.parse(list.dataset.columns)), labels = ["Flag ", "Words "].map((text) => Object.assign(document.createElement("label"), { textContent: text }));
+  field.className = "filter";
+  box.type = "search";
+  labels[0].append(select);
+  labels[1].append(box);
+  field.append(...labels, told);
+  list.before(field);
+  const apply = () => {
+    const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+    cards.forEach((card) => { card.hidden = !(fits(card, select.value) && hasAll(card, words)); });
+    told.textContent = `${cards.filter((card) => !card.hidden).length} of ${cards.length} rows`;
+  };
+  [box, select].forEach((one) => one.addEventListener("input", apply));
 }
 function shades() {
   const order = ["", "light", "dark"], names = { "": "system", light: "light", dark: "dark" };
@@ -67,4 +104,6 @@ function shades() {
 const tables = Array.from(document.querySelectorAll("table"));
 tables.forEach(sortable);
 if (tables.length) filterable(tables);
+const cards = Array.from(document.querySelectorAll("[data-flags]"));
+if (cards.length) browsable(cards[0].parentNode, cards);
 shades();

@@ -1,0 +1,236 @@
+"""Plots of a sweep over p: what each p gains over the baseline, and what it trades of one score for another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from recap_eval.board import Board, Column, Mean
+from recap_eval.leaderboard import Cell, Row, Sweep, Table
+from recap_eval.published import PublishedTable
+from recap_eval.report.cells import base_name
+from recap_eval.report.drawing import Drawing, rounded
+from recap_eval.report.forms import unit_of
+from recap_eval.report.panels import MEASURED, PUBLISHED, Curve, legend, look, panel_axes, size_of
+from recap_eval.report.plots import curves
+from recap_eval.report.printed import mean_of
+from recap_eval.stats import Estimate, mean_over_seeds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+UNITS = {"%": "points"}  # of a difference of per cent
+
+
+def gains(table: Table) -> dict[str, Any] | None:
+    """Return each column's differences to the baseline, turned so that more is better; None if there are none."""
+    sweeps, printed = curves(table)
+    panels = []
+    for number, column in enumerate(table.board.columns):
+        found = [_gain_curve(sweep, number, column) for sweep in sweeps]
+        found += [_printed_gains(table.board, group, column) for group in printed]
+        if any(curve["points"] for curve in found):
+            panels.append({"label": _gained(column, sweeps, number), "curves": [curve for curve in found if curve["points"]]})
+    panels += [panel for mean in table.board.means if (panel := _mean_panel(table, sweeps, printed, mean))["curves"]]
+    told = {"axis": table.board.axis_label, "base": base_name(table.board), "place": table.board.baseline}
+    return rounded(told | {"panels": panels}) if panels else None
+
+
+def _gained(column: Column, sweeps: list[Sweep], number: int) -> str:
+    unit = UNITS.get(unit_of(column), unit_of(column))
+    n = next((row.cells[number].n for sweep in sweeps for row in sweep.rows if number in row.cells), None)
+    return column.label + (f", {unit}" if unit else "") + (f" (n={n})" if n else "")
+
+
+def _gain_curve(sweep: Sweep, number: int, column: Column) -> Curve:
+    """Return points [p, gain, low, high, separable after Holm's correction], an end of an unknown interval being None."""
+    turn = column.scale * (1 if column.higher_is_better else -1)
+    points = []
+    for row in sweep.rows:
+        found = row.cells[number].to_baseline if number in row.cells else None
+        if found is not None:
+            points.append([row.axis, *_turned(found.estimate, turn), found.separable])
+    return {"kind": MEASURED, "title": sweep.title, "points": points}
+
+
+def _turned(found: Estimate, turn: float) -> list[float | None]:
+    """Return value, low and high of a difference, turned so that more is better."""
+    value, *ends = _ends(found, turn)
+    return [value, *(ends if turn > 0 else reversed(ends))]
+
+
+def _printed_gains(board: Board, group: PublishedTable, column: Column) -> Curve:
+    """Return differences of printed figures: arithmetic, without interval or test."""
+    turn = column.scale * (1 if column.higher_is_better else -1)
+    placed = {row.place(board.axis): row.figure(column.task, column.metric, column.data_name) for row in group.rows}
+    points = [[place, turn * gain, None, None, False] for place, gain in _over_base(placed, board.baseline)]
+    return {"kind": PUBLISHED, "title": f"published ({group.place})", "points": points}
+
+
+def _over_base(placed: dict[float | None, float | None], baseline: float) -> list[tuple[float, float]]:
+    """Return what each place has over the baseline; nothing if that has no figure."""
+    known = {place: value for place, value in placed.items() if place is not None and value is not None}
+    base = known.pop(baseline, None)
+    return [] if base is None else [(place, value - base) for place, value in sorted(known.items())]
+
+
+def _mean_panel(table: Table, sweeps: list[Sweep], printed: list[PublishedTable], mean: Mean) -> dict[str, Any]:
+    """Return the gains of a mean over columns: paired by seed, or of printed figures; nothing of them is tested."""
+    board = table.board
+    found = [{"kind": MEASURED, "title": one.title, "points": _mean_gains(board, one, _numbers(board, mean))} for one in sweeps]
+    for group in printed:
+        placed = {row.place(board.axis): mean_of(board, row, mean) for row in group.rows}
+        points = [[place, gain, None, None, False] for place, gain in _over_base(placed, board.baseline)]
+        found.append({"kind": PUBLISHED, "title": f"published ({group.place})", "points": points})
+    unit = UNITS.get(unit_of(board.columns[_numbers(board, mean)[0]]), "")
+    return {"label": f"{mean.label}, {unit}", "curves": [curve for curve in found if curve["points"]]}
+
+
+def _mean_gains(board: Board, sweep: Sweep, numbers: list[int]) -> list[list[Any]]:
+    means = {row.axis: _seed_means(board, row, numbers) for row in sweep.rows}
+    base, points = means.pop(board.baseline, {}), []
+    for place, found in means.items():
+        common = sorted(found.keys() & base.keys())
+        if common:
+            points.append([place, *_ends(mean_over_seeds([found[seed] - base[seed] for seed in common]), 1.0), False])
+    return points
+
+
+def _paint_gains(figure: Figure, found: dict[str, Any]) -> None:
+    axes = panel_axes(figure, found["panels"])
+    for axis, panel in zip(axes, found["panels"], strict=True):
+        axis.axhline(0, color="#666666", linewidth=0.9)
+        for number, curve in enumerate(panel["curves"]):
+            _paint_gain(axis, curve, look(curve, number), found["place"])
+        axis.margins(y=0.16)
+    figure.supylabel(f"gain over {found['base']} (up is better)", fontsize=9, parse_math=False)
+    bars = "bar: 95 % interval of the paired difference; *: after Holm's correction; of means nothing is tested"
+    kinds = {curve["kind"] for panel in found["panels"] for curve in panel["curves"]}
+    told = bars if MEASURED in kinds else "differences of printed figures, without interval"
+    figure.supxlabel(f"{found['axis']}   ({told})", fontsize=9, parse_math=False)
+    legend(figure, axes)
+
+
+def _paint_gain(axis: Axes, curve: Curve, style: dict[str, Any], base: float) -> None:
+    line = sorted([(point[0], point[1]) for point in curve["points"]] + [(base, 0.0)])
+    axis.plot(*zip(*line, strict=True), label=curve["title"], **style)
+    for place, value, low, high, separable in curve["points"]:
+        if low is not None:
+            axis.vlines(place, low, high, color=style["color"], linewidth=1.4, alpha=0.7)
+        if separable:
+            put: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 13, "color": style["color"]}
+            axis.annotate("*", (place, value if high is None else high), (0, 1), **put)
+
+
+def trade_off(table: Table) -> dict[str, Any] | None:
+    """Return one column against a mean of others along p, as the board asks; None if nothing has both."""
+    board = table.board
+    if not board.trade_off:
+        return None
+    number, column = next((n, one) for n, one in enumerate(board.columns) if one.label == board.trade_off[0])
+    mean = next(one for one in board.means if one.label == board.trade_off[1])
+    sweeps, printed = curves(table)
+    found = [_trade_curve(board, sweep, number, mean) for sweep in sweeps]
+    found += [_printed_trade(board, group, column, mean) for group in printed]
+    shown = [curve for curve in found if len(curve["points"]) > 1]
+    labels = {"x": _axis(table, [number], column.label), "y": _axis(table, _numbers(board, mean), mean.label)}
+    return rounded(labels | {"over": list(mean.over), "curves": shown}) if shown else None
+
+
+def _numbers(board: Board, mean: Mean) -> list[int]:
+    return [number for number, column in enumerate(board.columns) if column.label in mean.over]
+
+
+def _axis(table: Table, numbers: list[int], label: str) -> str:
+    """Return an axis' label with unit and n."""
+    unit = unit_of(table.board.columns[numbers[0]])
+    rows = [row for sweep in table.sweeps for row in sweep.rows]
+    counts = sorted({row.cells[number].n for row in rows for number in numbers if number in row.cells})
+    n = "" if not counts else f" (n={counts[0]})" if len(counts) == 1 else f" (n={counts[0]} to {counts[-1]})"
+    return f"{label}{f', {unit}' if unit else ''}{n}"
+
+
+def _trade_curve(board: Board, sweep: Sweep, number: int, mean: Mean) -> Curve:
+    """Return points [p, [x, low, high], [y, low, high]]; an end of an unknown interval is None."""
+    points = []
+    for row in sweep.rows:
+        averaged = _mean(board, row, _numbers(board, mean))
+        if number in row.cells and averaged is not None:
+            points.append([row.axis, _ends(row.cells[number].estimate, board.columns[number].scale), _ends(averaged, 1.0)])
+    return {"kind": MEASURED, "title": sweep.title, "points": points}
+
+
+def _mean(board: Board, row: Row, numbers: list[int]) -> Estimate | None:
+    """Return the mean over columns, over seeds."""
+    found = _seed_means(board, row, numbers)
+    return mean_over_seeds([found[seed] for seed in sorted(found)]) if found else None
+
+
+def _seed_means(board: Board, row: Row, numbers: list[int]) -> dict[int, float]:
+    """Return the mean over columns of each seed that has all of them."""
+    if any(number not in row.cells for number in numbers):
+        return {}
+    found = [_by_seed(row.cells[number], board.columns[number]) for number in numbers]
+    common = set.intersection(*(set(one) for one in found))
+    return {seed: sum(one[seed] for one in found) / len(found) for seed in common}
+
+
+def _by_seed(cell: Cell, column: Column) -> dict[int, float]:
+    values = [(int(one.meta.get("seed", 0)), float(one.record["metrics"][column.metric]["value"])) for one in cell.results]
+    return {seed: column.scale * value for seed, value in values}
+
+
+def _ends(found: Estimate, scale: float) -> list[float | None]:
+    ends = [None if end is None else scale * end for end in (found.low, found.high)]
+    return [scale * found.value, *ends]
+
+
+def _printed_trade(board: Board, group: PublishedTable, column: Column, mean: Mean) -> Curve:
+    points = []
+    for row in group.rows:
+        place, x = row.place(board.axis), row.figure(column.task, column.metric, column.data_name)
+        y = mean_of(board, row, mean)
+        if place is not None and x is not None and y is not None:
+            points.append([place, [column.scale * x, None, None], [y, None, None]])
+    return {"kind": PUBLISHED, "title": f"published ({group.place})", "points": sorted(points, key=lambda point: point[0])}
+
+
+def _paint_trade(figure: Figure, found: dict[str, Any]) -> None:
+    from matplotlib.patheffects import withStroke
+
+    axis = figure.subplots()
+    for number, curve in enumerate(found["curves"]):
+        style = look(curve, number)
+        axis.plot([x[0] for _, x, _ in curve["points"]], [y[0] for _, _, y in curve["points"]], label=curve["title"], **style)
+        for turn, (place, (x, left, right), (y, low, high)) in enumerate(curve["points"]):
+            if left is not None:
+                axis.hlines(y, left, right, color=style["color"], alpha=0.6, linewidth=1)
+            if low is not None:
+                axis.vlines(x, low, high, color=style["color"], alpha=0.6, linewidth=1)
+            halo: dict[str, Any] = {"path_effects": [withStroke(linewidth=2.5, foreground="white")], "zorder": 5}
+            beside = ((6, 4), (-6, -11))[turn % 2]  # by turns on either side, so that points close together can be told apart
+            where: dict[str, Any] = {"textcoords": "offset points", "ha": ("left", "right")[turn % 2], "fontsize": 8}
+            axis.annotate(f"{place:g}", (x, y), beside, color=style["color"], **where, **halo)
+    axis.set_xlabel(found["x"], parse_math=False)
+    axis.set_ylabel(found["y"], parse_math=False)
+    axis.margins(0.08)
+    bars = "; bars: 95 % intervals" if any(curve["kind"] == MEASURED for curve in found["curves"]) else ""
+    told = f"beside points: p{bars}; the mean is over {', '.join(found['over'])}"
+    figure.supxlabel(told, fontsize=7.5, color="#555555", parse_math=False)
+    legend(figure, [axis])
+
+
+DRAWINGS = (
+    Drawing(
+        "gain",
+        "What each p gains over the baseline, column by column, with 95 % intervals where measured; *: after Holm's correction",
+        gains,
+        _paint_gains,
+        size_of,
+    ),
+    Drawing(
+        "trade-off", "One score against the mean of others along p: what each mix trades", trade_off, _paint_trade,
+        lambda found: (7.4, 4.8),
+    ),
+)  # fmt: skip
