@@ -8,7 +8,7 @@ from recap_eval.errors import DataError
 from recap_eval.leaderboard import Table
 from recap_eval.report.html import environment
 from recap_eval.report.opening import opening
-from recap_eval.report.plots import curves
+from recap_eval.report.plots.over_axis import curves
 
 INDEX = "index.html"
 BEGIN, END = "<!-- results: written by `recap-eval report` -->", "<!-- end of results -->"

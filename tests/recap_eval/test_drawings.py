@@ -11,12 +11,12 @@ from records import RUN, put, put_captions, scores
 from recap_eval.board import load_board
 from recap_eval.errors import DataError
 from recap_eval.leaderboard import build_table
-from recap_eval.report.drawing import rounded
-from recap_eval.report.drawings import DRAWINGS
-from recap_eval.report.mix_plots import gains, trade_off
-from recap_eval.report.progress_plots import over_samples
+from recap_eval.report.plots.drawing import rounded
+from recap_eval.report.plots.drawings import DRAWINGS
+from recap_eval.report.plots.mix import gains, trade_off
+from recap_eval.report.plots.progress import over_samples
+from recap_eval.report.plots.truth import BINS, FEWEST, over_truth
 from recap_eval.report.render import check_board, render_board
-from recap_eval.report.truth_plots import BINS, FEWEST, over_truth
 from recap_eval.stats import mean_over_seeds
 
 NOWHERE = Path("/nowhere")

@@ -169,7 +169,7 @@ def test_distances_are_told_in_their_own_scale_and_less_is_better(tmp_path):
 def test_plots_are_in_the_scale_of_their_column(tmp_path):
     from matplotlib.figure import Figure
 
-    from recap_eval.report.plots import _panel
+    from recap_eval.report.plots.over_axis import _panel
 
     shown = {}
     for word, label, values in (

@@ -18,7 +18,7 @@ from recap_eval.errors import DataError
 from recap_eval.leaderboard import build_table
 from recap_eval.published import load_published, published_files, read_source
 from recap_eval.report.cells import published_grid
-from recap_eval.report.plots import curves, data_digest
+from recap_eval.report.plots.over_axis import curves, data_digest
 from recap_eval.report.render import boards_of, check_board, render_board
 
 NOWHERE = Path("/nowhere")
@@ -195,7 +195,7 @@ def test_page_and_plot_keep_them_apart(measured, tmp_path):
 def test_the_plot_draws_published_figures_hollow_dashed_and_without_a_band():
     from matplotlib.figure import Figure
 
-    from recap_eval.report.plots import _hollow
+    from recap_eval.report.plots.over_axis import _hollow
 
     table = build_table("clip-mix", NOWHERE)
     axis = Figure().subplots()

@@ -42,6 +42,7 @@ function filterable(tables) {
   label.className = "filter";
   box.type = "search";
   box.placeholder = "words that a row must have";
+  box.size = 26;
   label.append("Filter rows ", box, " ", told);
   tables[0].closest("section, main").before(label);
   box.addEventListener("input", () => {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recap_eval.files import digest_json
 from recap_eval.leaderboard import Table
-from recap_eval.report.plots import GAP, PAD, STYLE, as_bytes
+from recap_eval.report.plots.over_axis import GAP, PAD, STYLE, as_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from recap_eval.leaderboard import Table
 from recap_eval.report.cells import all_rows
-from recap_eval.report.drawing import Drawing
-from recap_eval.report.plots import COLOURS, words
+from recap_eval.report.plots.drawing import Drawing
+from recap_eval.report.plots.over_axis import COLOURS, words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

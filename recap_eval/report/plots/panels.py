@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from recap_eval.report.plots import COLOURS, COLUMNS, HOLLOW, INK, WIDTH
+from recap_eval.report.plots.over_axis import COLOURS, COLUMNS, HOLLOW, INK, WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from recap_eval.board import VARIANT
 from recap_eval.leaderboard import Row, Table
-from recap_eval.report.caption_plots import spelled
 from recap_eval.report.cells import all_rows
-from recap_eval.report.drawing import Drawing, rounded
 from recap_eval.report.forms import titled
-from recap_eval.report.panels import MEASURED, look, panel_axes, size_of
-from recap_eval.report.plots import words
+from recap_eval.report.plots.captions import spelled
+from recap_eval.report.plots.drawing import Drawing, rounded
+from recap_eval.report.plots.over_axis import words
+from recap_eval.report.plots.panels import MEASURED, look, panel_axes, size_of
 from recap_eval.results import Result
 from recap_eval.stats import estimate
 from recap_eval.tasks.base import PERCENT

@@ -142,15 +142,10 @@ def stamp(digest: str, besides: object = None) -> str:
     return f"data sha256:{digest}, drawn by sha256:{digest_json([_hand(), besides])}"
 
 
-DRAWERS = ("*plots*.py", "drawing*.py", "panels.py")  # modules that draw
-
-
 @cache
 def _hand() -> str:
-    """Return the digest of what draws: the modules of plots, and matplotlib's version."""
-    here = Path(__file__).parent
-    modules = sorted({path for pattern in DRAWERS for path in here.glob(pattern)})
-    return digest_json([version("matplotlib"), *map(digest_file, modules)])
+    """Return the digest of what draws: the modules here, and matplotlib's version."""
+    return digest_json([version("matplotlib"), *map(digest_file, sorted(Path(__file__).parent.glob("*.py")))])
 
 
 def as_bytes(figure: Figure, title: str, digest: str, form: str, besides: object = None) -> bytes:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from recap_eval.artifact import RUN_FACTS
 from recap_eval.files import canonical_json
 from recap_eval.leaderboard import Row, Sweep, Table
-from recap_eval.report.drawing import Drawing, rounded
 from recap_eval.report.forms import titled
-from recap_eval.report.panels import panel_axes, size_of
+from recap_eval.report.plots.drawing import Drawing, rounded
+from recap_eval.report.plots.panels import panel_axes, size_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,0 +1,1 @@
+"""Plots of boards: plain data, its digest, and a painter of each."""
