@@ -12,11 +12,12 @@ from recap_eval.artifact import RUN_FACTS
 from recap_eval.errors import DataError, unknown_name
 from recap_eval.files import canonical_json
 from recap_eval.metrics.macro import PLAIN
-from recap_eval.results import Result, brief, disagreement, estimate_of, n_items, scale_of
+from recap_eval.results import Result, brief, disagreement, estimate_of, n_items, scale_of, unit_of
 from recap_eval.stats import ALPHA, Estimate, holm, paired_items
 from recap_eval.subjects import Subject
 from recap_eval.tasks.base import ItemScores
 
+COUNTED = ("words", "tokens")  # units of which neither more nor less is better
 FEW = 10  # images; with fewer that differ, the t-interval of a paired difference is too narrow
 SAME = 1e-12  # scores of one item that differ by less are equal
 PRIMARY, ALL = "primary", "all"
@@ -55,6 +56,7 @@ class Against:
         higher_is_better: The metric's direction.
         counts: Item by item; None where a macro average has no plain metric beside it.
         p_holm: p-value after Holm's correction over the models of the question.
+        counted: The metric counts something, as words, of which neither more nor less is better.
     """
 
     model: int
@@ -63,6 +65,7 @@ class Against:
     higher_is_better: bool
     counts: Counts | None
     p_holm: float | None = None
+    counted: bool = False
 
     @property
     def verdict(self) -> str:
@@ -73,6 +76,8 @@ class Against:
             return "too few images differ"
         if self.p_holm >= ALPHA:
             return "not separable"
+        if self.counted:
+            return "higher" if self.difference.value > 0 else "lower"
         return "better" if (self.difference.value > 0) == self.higher_is_better else "worse"
 
 
@@ -247,7 +252,9 @@ def _against(base: Result, other: Result, metric: str, number: int, ours: ItemSc
     difference = paired_items(theirs.values, ours.values, ours.clusters)
     value = estimate_of(other.record["metrics"][metric])
     plain = (ours, theirs) if metric not in PLAIN else _plain(base, other, PLAIN[metric], set(ours.items))
-    return Against(number, value, difference, upward, None if plain is None else _counts(*plain, upward))
+    counts = None if plain is None else _counts(*plain, upward)
+    counted = unit_of(base.record["metrics"][metric]) in COUNTED
+    return Against(number, value, difference, upward, counts, counted=counted)
 
 
 def _lacking(result: Result, metric: str) -> bool:

@@ -33,11 +33,11 @@ def put(root: Path, task: str, model: str, metrics: dict[str, ItemScores], **oth
         task: Name of the task; its metrics are the keys of `metrics`, the first the primary one.
         model: Name of the model; with `meta`, how it was made.
         metrics: Scores by metric.
-        other: meta, revision, limit, version, fingerprint, settings, higher_is_better.
+        other: meta, revision, limit, version, fingerprint, settings, higher_is_better, unit.
     """
-    upward = other.get("higher_is_better", True)
+    upward, unit = other.get("higher_is_better", True), other.get("unit", "share")
     described = Task(
-        task, other.get("version", 1), "retrieval", "", tuple(Metric(name, name, 0.001, upward) for name in metrics),
+        task, other.get("version", 1), "retrieval", "", tuple(Metric(name, name, 0.001, upward, unit=unit) for name in metrics),
         {"tie_rule": "expectation"} | other.get("settings", {}), lambda root: [], str, lambda e, d: Scores({}),
         Row("pairs", "", ""),
     )  # fmt: skip

@@ -39,7 +39,7 @@ def _cells(against: Against, scale: float) -> list[str]:
 
 def _verdict(against: Against) -> str:
     told = against.verdict
-    return f"{letter(against.model)} is {told}" if told in ("better", "worse") else told
+    return f"{letter(against.model)} is {told}" if told in ("better", "worse", "higher", "lower") else told
 
 
 def _shown(value: float, scale: float, sign: str = "") -> str:

@@ -112,6 +112,15 @@ def test_verdicts():
     assert against(None).verdict == "too few images differ" and against(1.0, images=0).verdict == "same on every item"
 
 
+def test_of_words_more_are_neither_better_nor_worse(tmp_path):
+    for name, words in (("short", 3.0), ("long", 25.0)):
+        put(tmp_path, "t", name, {"words": scores([words + n % 3 for n in range(40)])}, unit="words")
+    (found,) = only(compared(tmp_path, "short", "long")).against
+    assert found.verdict == "higher"
+    (found,) = only(compared(tmp_path, "long", "short")).against
+    assert found.verdict == "lower"
+
+
 def test_where_less_is_better_fewer_wins(tmp_path):
     put(tmp_path, "t", "a", {"err": scores([1.0] * 40 + [0.0] * 40)}, higher_is_better=False)
     put(tmp_path, "t", "b", {"err": scores([0.0] * 39 + [1.0] + [0.0] * 40)}, higher_is_better=False)
