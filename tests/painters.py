@@ -24,7 +24,7 @@ class Painter:
         verb, _, what = os.environ.get("PAINTER", "").partition(":")
         self.batches.append(len(prompts))
         if verb == "slow":
-            time.sleep(0.2)
+            time.sleep(1.0)
         if verb == "die" and len(self.batches) == int(what):
             os.kill(os.getpid(), signal.SIGKILL)
         if verb == "hate" and any(what in prompt for prompt in prompts):
