@@ -1,10 +1,11 @@
-"""How many captions fit into a GPU's memory at once."""
+"""How many captions are made at once."""
 
 from __future__ import annotations
 
 from typing import Any
 
-ON_CPU = 8  # beyond that a CPU gains nothing
+ON_CPU = 8  # beyond that a CPU gains nothing, unless a model is so small that the calls around it take longer than it does
+SMALL = 1e8  # weights times captions of a batch that keep a CPU busy
 MOST = 128
 TOKENS = 1024  # of prompt and caption together
 ROOM = 0.7  # of the memory that is free; the rest is left to activations and the allocator
@@ -14,12 +15,12 @@ LOGITS = 16  # bytes a word of the vocabulary, in the copies that choosing a tok
 def batch_size(model: Any, device: str) -> int:
     """Return how many captions to make at once: on a GPU what its free memory holds, by the keys and values of a caption.
 
-    An estimate for the first batch; one that does not fit is halved.
+    On a CPU few, and the more of them the smaller the model is. An estimate for the first batch; one that does not fit is halved.
     """
     import torch
 
     if device == "cpu":
-        return ON_CPU
+        return max(ON_CPU, min(MOST, int(SMALL // max(1, model.num_parameters()))))
     free, _ = torch.cuda.mem_get_info(torch.device(device))
     n = int(ROOM * free) // max(1, caption_bytes(model))
     return max(1, min(MOST, 1 << max(0, n.bit_length() - 1)))
