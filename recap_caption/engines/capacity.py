@@ -15,7 +15,7 @@ LOGITS = 16  # bytes a word of the vocabulary, in the copies that choosing a tok
 def batch_size(model: Any, device: str) -> int:
     """Return how many captions to make at once: on a GPU what its free memory holds, by the keys and values of a caption.
 
-    On a CPU few, and the more of them the smaller the model is. An estimate for the first batch; one that does not fit is halved.
+    On a CPU few, and more of them the smaller the model is. An estimate for the first batch; one that does not fit is halved.
     """
     import torch
 
