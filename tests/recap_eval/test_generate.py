@@ -285,8 +285,13 @@ def start(folder, steer, *words):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PAINTER": steer}
     return subprocess.Popen(
         [sys.executable, "-m", "recap_eval.cli", "generate", *map(str, command(folder, *words))],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c,
     )  # fmt: skip
+
+
+def heed_ctrl_c():
+    """Undo what a shell does to its background jobs, in one of which these tests may run."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.serial
