@@ -9,7 +9,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo board captioner test serial check lint clean
+.PHONY: install demo board captioner test serial beside check lint clean
 
 install: $(READY)
 
@@ -49,13 +49,16 @@ check: lint
 	$(BIN)/lint-imports
 	$(BIN)/recap-eval report --check
 
-# Serial tests keep one core busy; what checks without a test goes on beside them.
+# Serial tests, which kill and time processes, run one by one and keep one core busy; the long ones that do neither go on beside them.
 test: lint
-	$(BIN)/python -m pytest -n 2 -m "not serial"
-	$(MAKE) --no-print-directory -j 2 serial check
+	$(BIN)/python -m pytest -n 2 -m "not serial and not slow"
+	$(MAKE) --no-print-directory -j 2 serial beside
 
 serial: $(READY)
 	$(BIN)/python -m pytest -m serial
+
+beside: check
+	$(BIN)/python -m pytest -m "slow and not serial"
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

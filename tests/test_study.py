@@ -14,6 +14,7 @@ from recap_eval.study.state import taken
 SMALL = ("--root", "demo", "--set", "samples=256", "--set", "seed=0", "--set", "p=0,1", "--set", "scenes=--n 96 --n-eval 48")
 
 
+@pytest.mark.slow
 def test_the_loop_from_scenes_to_report_and_again(tmp_path):
     words = ["study", ROOT / "studies" / "clip-mix.yaml", *SMALL]
     first = recap_apart("recap-eval", *words, cwd=tmp_path)
@@ -31,6 +32,7 @@ def test_the_loop_from_scenes_to_report_and_again(tmp_path):
     assert "6 nodes under demo: 3 done, 3 to run" in last.stdout
 
 
+@pytest.mark.slow
 def test_the_loop_with_a_captioner(tmp_path):
     done = recap_apart("recap-eval", "study", ROOT / "studies" / "recaption-mix.yaml", *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -42,6 +44,7 @@ def test_the_loop_with_a_captioner(tmp_path):
     assert json.loads(truth.read_text())["metrics"]["truth"]["value"] > 0.95
 
 
+@pytest.mark.slow
 def test_caption_sets_are_measured_by_models_of_several_mixes(tmp_path):
     words = ["study", ROOT / "studies" / "captions.yaml", *SMALL, "--set", "metrics=length,truth,clip"]
     done = recap_apart("recap-eval", *words, cwd=tmp_path)

@@ -46,6 +46,7 @@ def test_preset_v1_is_frozen(split, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_preset_v1_is_frozen_as_a_whole(tmp_path):
     manifest, _ = write_world(tmp_path / "v1", PRESETS["v1"])
     assert manifest["digest"] == V1_DIGEST

@@ -120,6 +120,7 @@ def metrics_of(folder):
     return {record["task"]["name"]: record["metrics"] for record in records}
 
 
+@pytest.mark.slow
 def test_shards_and_torchrun_give_the_figures_of_one_run(model, world, tmp_path):
     words = ["clip", "--model", model, "--data", world, "--no-report", "--tasks", "scenes-long,scenes-attributes"]
     plain = recap("recap-eval", *words, "--out", tmp_path / "one", "--no-cache")

@@ -175,6 +175,7 @@ def test_the_average_is_what_is_kept_where_there_is_one(world, tmp_path):
     assert average.files["model.safetensors"] != last.files["model.safetensors"]
 
 
+@pytest.mark.slow
 def test_the_command_measures_on_the_way_and_afterwards(world, tmp_path):
     words = ("captioner", "--recipe", "scenes-tiny", "--data", world, "--samples-seen", 64, "--out", tmp_path / "out")
     places = ("--leaderboards", tmp_path / "lb", "--reports", tmp_path / "reports")

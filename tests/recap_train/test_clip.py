@@ -288,6 +288,7 @@ def test_wrong_words(words, code, fragments, world, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_measures(world, tmp_path):
     words = ["--data", world, "--model", "scenes-tiny", "--p-original", "0.5", "--samples-seen", "256", "--out", tmp_path / "o"]
     words += ["--leaderboards", tmp_path / "lb", "--reports", tmp_path / "rep"]

@@ -31,6 +31,7 @@ def train(world, parts, out, size=1, *words):
     assert not any(child.returncode for child in children), "\n".join(said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_two_processes_train_what_one_would(world, parts, tmp_path, kind):
     train(world, parts, tmp_path / "one")

@@ -161,6 +161,7 @@ def test_unreadable_images_are_left_out_if_asked(encoders, world, tmp_path):
     assert features.Features(manifest, tmp_path / "set").name(3) == "0004"
 
 
+@pytest.mark.slow
 def test_the_commands_from_scenes_to_a_measured_model(world, models, tmp_path):
     clip, cut = models[0.0, 0], ["--precision", "fp32"]
     done = recap("recap-train", "vae", "--data", world, "--samples-seen", 64, "--out", tmp_path / "vae", *cut)

@@ -191,6 +191,7 @@ def test_wrong_words(words, fragments, world, tmp_path, capsys):
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_the_command_trains_both_stages_and_measures_the_last(world, tmp_path):
     words = [
         "--data",
