@@ -94,7 +94,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 def _add_local(group: Any) -> None:
     group.add_argument("--device", metavar="D", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     group.add_argument("--precision", choices=PRECISIONS, default="auto", help="auto (default): bf16 on a GPU, else fp32")
-    group.add_argument("--batch-size", type=positive, metavar="N", help="images at once (default: what the memory holds)")
+    group.add_argument("--batch-size", type=positive, metavar="N", help="images at once (default: by model and memory)")
     group.add_argument("--compile", action="store_true", help="compile the model; on a GPU only")
     group.add_argument("--chat-template", type=as_path, metavar="FILE", help="Jinja, for a model without one")
     group.add_argument(

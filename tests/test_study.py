@@ -63,7 +63,10 @@ def test_every_command_of_a_study_is_one_that_can_be_given(path, tmp_path):
     graph = build_graph(read_study(path, [], tmp_path))
     parsers = {program: import_module(module).build_parser() for program, module in PROGRAMS.items()}
     for node in graph.nodes.values():
-        parsers[node.words[0]].parse_args(node.words[1:])  # exits if it does not know an option
+        given = parsers[node.words[0]].parse_args(node.words[1:])  # exits if it does not know an option
+        assert callable(given.run), node.name
+    with pytest.raises(SystemExit):
+        parsers["recap-eval"].parse_args(["report", "--of-no-command"])
 
 
 def test_the_paper_at_its_own_scale_takes_what_its_commands_work_out():

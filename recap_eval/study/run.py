@@ -163,7 +163,7 @@ class Work:
                 self._watch(one, bool(wishes))
             self._status()
         left = self.outcome.of("waiting", "stopped")
-        asked = len(wishes) > self.outcome.over  # by a signal, besides the clock
+        asked = bool(wishes[1:] if self.outcome.over else wishes)  # by a signal: the clock's wish is one of them
         self.outcome.over = self.outcome.over and bool(left)
         self.outcome.stopped = asked or self.outcome.over
 

@@ -15,7 +15,9 @@ from recap_eval.errors import UserError, unknown_name
 
 PROGRAMS = {"recap-eval": "recap_eval.cli", "recap-train": "recap_train.cli", "recap-caption": "recap_caption.cli"}
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-RESOURCES = ("gpu_hours", "hours", "disk_gb", "usd")  # of one node: on GPUs, by the clock, on disk, paid to others
+RESOURCES = {  # what a node takes, and how that is told: on GPUs, by the clock, on disk, paid to others
+    "gpu_hours": "{} GPU-hours", "hours": "{} hours", "disk_gb": "{} GB", "usd": "${}",
+}  # fmt: skip
 OWN = ("root", "out", "steps")  # placeholders that are no parameter
 SEE = "docs/studies.md, studies/clip-mix.yaml"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from recap_eval.errors import DataError
 from recap_eval.files import read_json, write_json
 from recap_eval.study.graph import Graph, Node
+from recap_eval.study.spec import RESOURCES
 
 DONE, LOGS, LOCK = "done", "logs", "study.lock"
 
@@ -114,22 +115,19 @@ def remaining(graph: Graph, left: dict[str, float], known: dict[str, float], job
     return Estimate(max(sum(seconds) / jobs, longest), len(seconds), tuple(unknown))
 
 
-UNITS = {"gpu_hours": "{} GPU-hours", "hours": "{} hours", "disk_gb": "{} GB", "usd": "${}"}
-
-
 def taken(graph: Graph, names: Iterable[str]) -> dict[str, float]:
     """Return what nodes take together, as the study's author reckons, by resource."""
     total: dict[str, float] = {}
     for name in names:
         for resource, amount in graph.nodes[name].estimate.items():
             total[resource] = total.get(resource, 0.0) + amount
-    return {resource: total[resource] for resource in UNITS if resource in total}
+    return {resource: total[resource] for resource in RESOURCES if resource in total}
 
 
 def taken_text(amounts: dict[str, float]) -> str:
     """Return amounts in words."""
     return ", ".join(
-        UNITS[name].format(f"{amount:,.3g}" if amount < 100 else f"{amount:,.0f}") for name, amount in amounts.items()
+        RESOURCES[name].format(f"{amount:,.3g}" if amount < 100 else f"{amount:,.0f}") for name, amount in amounts.items()
     )
 
 
