@@ -16,10 +16,11 @@ NAME = "artifact.json"
 STATE = "checkpoint.pt"  # of a run that can go on
 SCHEMA_VERSION = 1
 KINDS = ("captions", "clip", "autoencoder", "diffusion", "captioner", "images")
+SEEN, TOTAL = "samples_seen", "samples_total"  # of `made`: so far, and of a training on its way how many there will be
 RUN_FACTS = (  # of `made`: what runs of one sweep have in common
     "recipe",
     "recipe_digest",
-    "samples_seen",
+    SEEN,
     "train_data",
     "precision",
     "mix",

@@ -169,12 +169,17 @@ def as_measured(column: Column, results: list[Result]) -> Column:
     return replace(column, scale=scale_of(cell), unit=unit_of(cell), higher_is_better=bool(cell["higher_is_better"]))
 
 
-def comparable(results: list[Result], column: Column) -> tuple[list[Result], list[str]]:
+def comparable(results: list[Result], column: Column, whole: bool = True) -> tuple[list[Result], list[str]]:
     """Split results into those that answer a column's question in one way, and sentences on the others.
 
-    The way is what the column pins; of what it leaves open, the commonest among whole results of the column's version.
+    The way is what the column pins; of what it leaves open, the commonest among results of the column's version.
+
+    Args:
+        results: Results of the column's task.
+        column: The column.
+        whole: Whether results of a part of the items are left out.
     """
-    pins = _pins(column)
+    pins = _pins(column) | ({"partial": False} if whole else {})
     fitting = [found for found in results if not _off(found, pins)]
     if not fitting:
         return [], [_why_not(found, pins) for found in results]
@@ -187,7 +192,7 @@ def comparable(results: list[Result], column: Column) -> tuple[list[Result], lis
 
 
 def _pins(column: Column) -> dict[str, Any]:
-    pins: dict[str, Any] = {"task version": column.version, "partial": False}
+    pins: dict[str, Any] = {"task version": column.version}
     pins |= {f"settings.{key}": value for key, value in column.settings.items()}
     pins |= {"data": column.data} if column.data else {}
     return pins | ({NAME: column.data_name} if column.data_name else {})

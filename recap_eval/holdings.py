@@ -11,9 +11,10 @@ from recap_eval.board import board_files
 from recap_eval.errors import DataError
 from recap_eval.files import read_json, replacing, write_json
 from recap_eval.imported import Imported, imported_path, read_imported
-from recap_eval.leaderboard import Table, Tables
+from recap_eval.leaderboard import Tables
 from recap_eval.published import PUBLISHED
 from recap_eval.results import Result, record_path
+from recap_eval.table import Table
 
 ADDED, REPLACED, SAME = "added", "replaced", "there already"
 TAKE = "Look at both; to put this one in its place: --replace"

@@ -7,127 +7,19 @@ completeness) stand in it, and those that do not are left out with the field tha
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from recap_eval.artifact import RUN_FACTS
+from recap_eval.artifact import RUN_FACTS, SEEN, TOTAL
 from recap_eval.board import Board, as_measured, asked, comparable, load_board, with_variants
 from recap_eval.column_scores import ColumnScores
+from recap_eval.files import canonical_json
 from recap_eval.imported import imported_tables
-from recap_eval.published import PublishedTable, load_published
+from recap_eval.published import load_published
 from recap_eval.results import Result, estimate_of, n_items, read_results
-from recap_eval.stats import ALPHA, BestPlace, Estimate, best_place, holm, mean_over_seeds
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A paired difference.
-
-    Args:
-        estimate: Mean, interval and raw p-value.
-        basis: "seeds" (training randomness is in the interval) or "items" (one seed: it is not).
-        p_holm: p-value after Holm's correction over the rows of the column.
-    """
-
-    estimate: Estimate
-    basis: str
-    p_holm: float | None = None
-
-    @property
-    def separable(self) -> bool:
-        """True if the difference is not 0 by the corrected test at 5 %."""
-        return self.p_holm is not None and self.p_holm < ALPHA
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One figure.
-
-    Args:
-        estimate: Mean over seeds with its interval; of one seed, the interval over items.
-        results: The records behind it, one per seed.
-        n: Items measured.
-        to_baseline: Difference to the row at the board's baseline, or None.
-        best: Best of its column, by the metric's direction.
-        tied: Not separable from the best.
-    """
-
-    estimate: Estimate
-    results: tuple[Result, ...]
-    n: int
-    to_baseline: Difference | None = None
-    best: bool = False
-    tied: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """Models that differ in nothing but their training seed.
-
-    Args:
-        label: Name of the row.
-        axis: Value on the board's axis; None for models that have none.
-        seeds: Training seeds.
-        cells: By column number; a missing one was not run.
-    """
-
-    label: str
-    axis: float | None
-    seeds: tuple[int, ...]
-    cells: dict[int, Cell]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Rows that may be compared: same recipe, data and number of samples, along the axis."""
-
-    title: str
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Rows without an axis, measured on the same data.
-
-    Args:
-        rows: The rows.
-        title: Which data they are of, on a board that has a section for each; "" on others.
-    """
-
-    rows: tuple[Row, ...]
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A board, filled.
-
-    Args:
-        board: Its definition.
-        sweeps: Comparable rows along the axis.
-        groups: Models without a place on the axis: one group, or one for each data set.
-        left_out: Sentence by result that cannot stand in the table.
-        sources: The data behind the columns: column number and record of `data`.
-        published: Figures for the same columns of papers or other programs, in no rank or difference.
-    """
-
-    board: Board
-    sweeps: tuple[Sweep, ...]
-    groups: tuple[Group, ...]
-    left_out: tuple[str, ...]
-    sources: tuple[tuple[int, dict[str, Any]], ...] = ()
-    published: tuple[PublishedTable, ...] = ()
-
-    @property
-    def parts(self) -> tuple[Sweep | Group, ...]:
-        """Everything that was measured, section by section."""
-        return (*self.sweeps, *self.groups)
-
-    @property
-    def measured(self) -> bool:
-        """True if any result stands in the table."""
-        return bool(self.parts)
+from recap_eval.stats import BestPlace, Estimate, best_place, holm, mean_over_seeds
+from recap_eval.table import Cell, Course, Difference, Group, Row, Sweep, Table
 
 
 class Tables:
@@ -168,20 +60,24 @@ def build_table(name: str, leaderboards: Path, results: list[Result] | None = No
     """
     results = read_results(leaderboards) if results is None else results
     board = with_variants(load_board(name, leaderboards), results)
-    parts = _by_data(board, results)
+    parts = _by_data(board, [one for one in results if not one.on_the_way])
     filled = [_fill(board, some) for some in parts.values()]
-    found = [[one for part, _ in filled for one in part[number]] for number in range(len(board.columns))]
+    underway, apart_underway = _on_the_way(board, results)
+    numbers = range(len(board.columns))
+    found = [[one for part in (*(part for part, _ in filled), underway) for one in part[number]] for number in numbers]
     board = replace(board, columns=tuple(map(as_measured, board.columns, found)))
     apart = [one.maker for column in found for one in column if _sweep_key(one.meta, board.axis) is None]
     labels = _labels(list(dict.fromkeys(apart)))
     rows = [_rows(board, part, labels) for part, _ in filled]
     groups = [Group(others, title) for (_, others), title in zip(rows, parts, strict=True) if others]
     left_out = dict.fromkeys(sentence for _, odd in filled for sentence in odd)
-    sources = [(number, one[0].record["data"]) for part, _ in filled for number, one in part.items() if one]
+    every = (*(part for part, _ in filled), underway)
+    sources = [(number, one[0].record["data"]) for part in every for number, one in part.items() if one]
     others, odd = imported_tables(board, leaderboards)
     published = (*(load_published(reference, leaderboards) for reference in board.published), *others)
     sweeps = tuple(sweep for part, _ in rows for sweep in part)
-    return Table(board, sweeps, tuple(groups), (*left_out, *odd), tuple(sources), published)
+    left = (*left_out, *apart_underway, *odd)
+    return Table(board, sweeps, tuple(groups), left, tuple(sources), published, _courses(board, underway))
 
 
 def _by_data(board: Board, results: list[Result]) -> dict[str, list[Result]]:
@@ -204,6 +100,49 @@ def _fill(board: Board, results: list[Result]) -> tuple[dict[int, list[Result]],
         by_column[number], repeated = _one_a_seed(alike, board.axis)
         left_out += odd + repeated
     return by_column, left_out
+
+
+def _on_the_way(board: Board, results: list[Result]) -> tuple[dict[int, list[Result]], list[str]]:
+    """Return each column's results of trainings on their way, and sentences on those that were measured otherwise than most.
+
+    The end of a training is among them where it was measured as they were, on all items or on the same part.
+    """
+    by_column: dict[int, list[Result]] = {}
+    left_out: list[str] = []
+    for number, column in enumerate(board.columns):
+        found = [] if board.by_data else asked(board, number, results)
+        alike, odd = comparable([one for one in found if one.on_the_way], column, whole=False)
+        courses = {_course_key(one.meta, board.axis) for one in alike}
+        ends = [one for one in found if not one.on_the_way and _course_key(one.meta, board.axis) in courses]
+        by_column[number] = alike + [one for one in ends if one.protocol() == alike[0].protocol()]
+        left_out += odd
+    return by_column, left_out
+
+
+def _course_key(meta: dict[str, Any], axis: str) -> str:
+    """Return what the weights of a training on its way and at its end have in common, its seed apart."""
+    rest = [meta.get(fact) for fact in RUN_FACTS if fact != SEEN]
+    return canonical_json([rest, meta.get(TOTAL, meta.get(SEEN)), meta.get(axis)])
+
+
+def _courses(board: Board, by_column: dict[int, list[Result]]) -> tuple[Course, ...]:
+    """Return trainings on their way, each as rows by samples seen."""
+    courses: dict[str, dict[int, dict[int, list[Result]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for number, results in by_column.items():
+        for found in results:
+            cell = courses[_course_key(found.meta, board.axis)][found.meta[SEEN]][number]
+            if _seed(found) not in map(_seed, cell):
+                cell.append(found)
+    return tuple(_course(board, courses[key]) for key in sorted(courses))
+
+
+def _course(board: Board, places: dict[int, dict[int, list[Result]]]) -> Course:
+    rows = [replace(_row(board, f"{seen:,} samples", None, places[seen]), seen=seen) for seen in sorted(places)]
+    meta = next(iter(rows[0].cells.values())).results[0].meta
+    axis = meta.get(board.axis)
+    facts = {fact: str(meta.get(fact)) for fact in RUN_FACTS} | {SEEN: str(meta[TOTAL])}
+    where = [] if axis is None else [f"p = {axis:g}"]
+    return Course(", ".join([_title(facts), *where]), axis, tuple(rows))
 
 
 def _one_a_seed(results: list[Result], axis: str) -> tuple[list[Result], list[str]]:
@@ -343,10 +282,10 @@ def _sweep(board: Board, key: tuple[str, ...], points: dict[float, dict[int, lis
 def _title(facts: dict[str, str]) -> str:
     """Say what the runs of a sweep have in common, as far as their makers told."""
     known = {fact: value for fact, value in facts.items() if value != str(None)}
-    known |= {"samples_seen": f"{int(known['samples_seen']):,} samples seen"} if "samples_seen" in known else {}
+    known |= {SEEN: f"{int(known[SEEN]):,} samples seen"} if SEEN in known else {}
     known |= {"train_data": f"training data {known['train_data'][:8]}"} if "train_data" in known else {}
     known |= {"sampled": f"sampled with {known['sampled']}"} if "sampled" in known else {}
-    order = ("recipe", "samples_seen", "precision", "mix", "train_data", "sampled")
+    order = ("recipe", SEEN, "precision", "mix", "train_data", "sampled")
     return ", ".join(known[fact] for fact in order if fact in known) or "runs of one kind"
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recap_eval.artifact import SEEN, TOTAL
 from recap_eval.data.items import DataId
 from recap_eval.errors import DataError
 from recap_eval.files import digest_file, digest_json, read_json, replacing, write_json
@@ -55,6 +56,12 @@ class Result:
     def meta(self) -> dict[str, Any]:
         """How the model was made."""
         return dict(self.record["model"]["meta"])
+
+    @property
+    def on_the_way(self) -> bool:
+        """True of a model that its training had not finished: it stands among its like alone, over samples seen."""
+        total = self.meta.get(TOTAL)
+        return isinstance(total, int) and int(self.meta[SEEN]) < total
 
     @property
     def maker(self) -> tuple[str, str]:

@@ -126,7 +126,8 @@ def _evals(args: argparse.Namespace) -> Evals | None:
         if args.eval_tasks or args.eval_data or args.keep_evals:
             raise UserError("It is not said how often to measure on the way.", "Say it: --eval-every SAMPLES")
         return None
-    return Evals(args.eval_every, args.eval_tasks, args.eval_data or scenes_of(args.data), args.keep_evals)
+    data = args.eval_data or scenes_of(args.data)
+    return Evals(args.eval_every, args.eval_tasks, data, args.keep_evals, args.leaderboards)
 
 
 def _dry_run(args: argparse.Namespace, runs: list[Run]) -> int:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from recap_eval.artifact import write_artifact
+from recap_eval.artifact import SEEN, TOTAL, write_artifact
 from recap_eval.console import warn
 from recap_eval.errors import DataError
 from recap_eval.files import digest_json, read_json, write_json
@@ -44,12 +44,14 @@ class Evals:
         tasks: Tasks and suites as `recap-eval clip --tasks` takes them; None for all whose data is there.
         data: Where their data is; None for recap-eval's default.
         keep: Keep the weights that were measured.
+        leaderboards: Where results go, which is where the finished model's go; None for a folder of the run's own.
     """
 
     every: int
     tasks: str | None = None
     data: Path | None = None
     keep: bool = False
+    leaderboards: Path | None = None
 
 
 class Subject(Protocol):
@@ -143,7 +145,7 @@ class InTraining:
         if not self._due(progress.step):
             return
         made = self.describe(seen, self.loop.whole_ledger(progress))
-        made |= {"identity": digest_json([made["identity"], seen]), "samples_total": self.loop.seen}
+        made |= {"identity": digest_json([made["identity"], seen]), TOTAL: made[SEEN] + self.loop.seen - seen}
         folder = self.out / FOLDER / f"samples-{seen}"
         metrics = self._known(folder, made["identity"])
         if world.total(metrics is None)[0]:
@@ -189,7 +191,7 @@ class InTraining:
     def _run(self, folder: Path, stop_wished: Callable[[], bool]) -> dict[str, float] | None:
         """Run the measurement; None if it was broken off because the training is to stop."""
         words = self.subject.words(folder, self.evals)
-        words += ["--out", str(self.out / FOLDER / "leaderboards"), "--json"]
+        words += ["--out", str(self.evals.leaderboards or self.out / FOLDER / "leaderboards"), "--json"]
         with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as errors:
             command = [sys.executable, "-m", "recap_eval.cli", *words]
             # a session of its own, so that Ctrl-C asks us and not it

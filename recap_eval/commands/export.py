@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from recap_eval.errors import UserError
 
 if TYPE_CHECKING:
-    from recap_eval.leaderboard import Table
+    from recap_eval.table import Table
 
 
 def export(args: argparse.Namespace) -> int:

@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Sequence
 
 from recap_eval.board import Board, Column
-from recap_eval.leaderboard import Cell, Group, Row, Table
 from recap_eval.published import PUBLISHED, PublishedRow, PublishedTable
 from recap_eval.report.forms import Form, forms, named, published_forms
+from recap_eval.table import Cell, Course, Group, Row, Table
 
 BEST, TIED, SEPARABLE = "**", "~", "*"
 NOT_RUN = "not run"
+AFTER = "after"  # heads the samples seen of models on the way
 NOT_PUBLISHED = "–"
 
 
@@ -84,7 +85,7 @@ def all_rows(table: Table) -> list[Row]:
 
 def seeds_text(row: Row) -> str:
     """Return the number of training seeds."""
-    return str(len(row.seeds)) if row.axis is not None else "–"
+    return str(len(row.seeds)) if row.axis is not None or row.seen is not None else "–"
 
 
 def grid(table: Table, rows: tuple[Row, ...], first: str, deltas: bool, link: Link = plain) -> list[list[str]]:
@@ -107,6 +108,27 @@ def upright(lines: list[list[str]], void: str) -> list[list[str]]:
     head, *body = lines
     kept = [number for number in range(1, len(head)) if any(line[number] != void for line in body)]
     return [["", *[line[0] for line in body]], *[[head[number], *[line[number] for line in body]] for number in kept]]
+
+
+def course_grid(table: Table, course: Course, link: Link = plain) -> list[list[str]]:
+    """Return a training on its way as text, header first; columns that were never measured are left out."""
+    shape = forms(table)
+    head, numbers = headers(table, course.rows), course_columns(table, course)
+    lines = [[AFTER, "seeds", *[head[number] for number in numbers]]]
+    for row in course.rows:
+        told = [cell_text(row.cells.get(number), shape[number], link) for number in numbers]
+        lines.append([row.label, seeds_text(row), *told])
+    return lines
+
+
+def course_columns(table: Table, course: Course) -> list[int]:
+    """Return the columns of which a training on its way has figures."""
+    return [number for number in range(len(table.board.columns)) if any(number in row.cells for row in course.rows)]
+
+
+def course_title(course: Course) -> str:
+    """Return the heading of a training on its way."""
+    return f"On the way: {course.title}"
 
 
 def group_grid(table: Table, group: Group, link: Link = plain) -> list[list[str]]:

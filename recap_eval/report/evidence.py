@@ -10,10 +10,9 @@ from typing import Any
 
 from recap_eval.board import Column
 from recap_eval.files import digest_file
-from recap_eval.leaderboard import Row, Table
-from recap_eval.report.cells import all_rows
 from recap_eval.report.forms import Form, forms, named
 from recap_eval.results import Result, estimate_of
+from recap_eval.table import Row, Table
 
 PAGE = "{board}-records"  # the name of a board's page of records
 FIRST = 5  # items shown of each record
@@ -83,8 +82,16 @@ def anchor(result: Result) -> str:
 def sections(table: Table) -> list[Section]:
     """Return the records behind a table, row by row and task by task, each once."""
     shape = forms(table)
-    whose = {id(row): f" ({part.title})" for part in table.sweeps for row in part.rows if len(table.sweeps) > 1}
-    return [one for row in all_rows(table) for one in _of_row(table, row, shape, whose.get(id(row), ""))]
+    rows = [(row, "") for group in table.groups for row in group.rows]
+    whose = len(table.sweeps) > 1
+    rows = [(row, f" ({sweep.title})" if whose else "") for sweep in table.sweeps for row in sweep.rows] + rows
+    rows += [(row, f" ({course.title})") for course in table.courses for row in course.rows if not _finished(row)]
+    return [one for row, title in rows for one in _of_row(table, row, shape, title)]
+
+
+def _finished(row: Row) -> bool:
+    """Return whether a row of a training is its end, which stands among finished models, too."""
+    return not any(one.on_the_way for cell in row.cells.values() for one in cell.results)
 
 
 def _of_row(table: Table, row: Row, shape: list[Form], whose: str) -> list[Section]:

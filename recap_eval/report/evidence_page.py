@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from recap_eval.leaderboard import Table
 from recap_eval.report.cells import coded, escaped, pipe
 from recap_eval.report.evidence import Entry, Fact, Section, anchor, items_file
 from recap_eval.report.failures_text import visible
 from recap_eval.report.html import environment
 from recap_eval.results import Result, slug
+from recap_eval.table import Table
 from recap_eval.tasks.captions import KIND
 
 SHOWN = frozenset({"zero-shot", "retrieval", "pairs", "quads"})  # kinds of tasks that `recap-eval show` can tell failures of

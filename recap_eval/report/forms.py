@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from recap_eval.board import Column
-from recap_eval.leaderboard import Table
 from recap_eval.published import PUBLISHED, PublishedTable
+from recap_eval.table import Table
 from recap_eval.tasks.base import PERCENT, SHARE
 
 DIGITS, MOST = 4, 6  # significant digits of what is no per cent; decimals of what is printed

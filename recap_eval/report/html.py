@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recap_eval.leaderboard import Group, Row, Table
 from recap_eval.published import PublishedTable
 from recap_eval.report import cells, text
 from recap_eval.report.evidence import PAGE
@@ -15,6 +14,7 @@ from recap_eval.report.forms import forms
 from recap_eval.report.opening import opening
 from recap_eval.report.printed import derived
 from recap_eval.report.support import support
+from recap_eval.table import Course, Group, Row, Table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -77,6 +77,7 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str], looks
         for sweep in table.sweeps
     ]  # fmt: skip
     groups += [_group(table, group, links) for group in table.groups]
+    groups += [_course(table, course, links) for course in table.courses]
     page: str = environment().get_template("board.html").render(
         opening=opening(table),
         board=table.board, groups=groups, plots=_told(table, plots), legend=_legend(table), left_out=table.left_out,
@@ -100,6 +101,16 @@ def _group(table: Table, group: Group, links: dict[str, str]) -> dict[str, objec
     nothing: list[str] = []
     upright = [(names[number], nothing, [one[number] for one in found]) for number in there]
     return facts | {"first": [""], "headers": [row.label for row in group.rows], "rows": upright}
+
+
+def _course(table: Table, course: Course, links: dict[str, str]) -> dict[str, object]:
+    """Return a training on its way, one number of samples a row."""
+    head, numbers = cells.headers(table, course.rows), cells.course_columns(table, course)
+    found = [_cells(table, row, links) for row in course.rows]
+    facts: dict[str, object] = {"title": cells.course_title(course), "support": [], "has_delta": False, "after": ""}
+    facts |= {"first": [cells.AFTER, "seeds"], "headers": [head[number] for number in numbers]}
+    rows = zip(course.rows, found, strict=True)
+    return facts | {"rows": [(row.label, [cells.seeds_text(row)], [one[number] for number in numbers]) for row, one in rows]}
 
 
 def _told(table: Table, plots: dict[str, str]) -> dict[str, str]:

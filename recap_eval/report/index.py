@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from recap_eval.errors import DataError
-from recap_eval.leaderboard import Table
 from recap_eval.report.html import environment
 from recap_eval.report.opening import opening
 from recap_eval.report.plots.over_axis import curves
+from recap_eval.table import Table
 
 INDEX = "index.html"
 BEGIN, END = "<!-- results: written by `recap-eval report` -->", "<!-- end of results -->"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from recap_eval.leaderboard import Cell, Row, Table
 from recap_eval.published import PUBLISHED, PublishedTable
 from recap_eval.report import cells, text
 from recap_eval.report.forms import Form, forms
 from recap_eval.report.opening import opening
+from recap_eval.table import Cell, Row, Table
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
@@ -35,6 +35,9 @@ def latex(table: Table) -> str:
         lines = [[escape(word) for word in line] for line in cells.group_grid(table, group)]
         notes = [text.legend_items(board), cells.not_run(table, group)]
         parts += _tabular(f"{board.title}: {cells.group_title(board, group)}", lines, notes)
+    for course in table.courses:
+        lines = [[escape(word) for word in line] for line in cells.course_grid(table, course)]
+        parts += _tabular(f"{board.title}. {cells.course_title(course)}", lines, [text.legend_items(board)])
     for source in table.published:
         printed = source.kind == PUBLISHED
         title = f"{board.title}, {source.place} of {source.title}" if printed else f"{board.title}, by {source.title}"

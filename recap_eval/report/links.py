@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from recap_eval.leaderboard import Table
 from recap_eval.report.cells import all_rows
 from recap_eval.report.evidence import anchor, items_file
 from recap_eval.report.evidence_page import page_of
 from recap_eval.results import Result
+from recap_eval.table import Table
 
 
 def records_of(table: Table) -> list[Result]:

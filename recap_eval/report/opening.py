@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from recap_eval.leaderboard import Cell, Sweep, Table
 from recap_eval.published import IMPORTED, PUBLISHED
 from recap_eval.report.cells import base_name
 from recap_eval.report.support import FEW_SEEDS
+from recap_eval.table import Cell, Sweep, Table
 
 
 def opening(table: Table) -> list[str]:
     """Return three sentences, never more than the statistics allow."""
     if not table.measured:
         return _printed_only(table)
+    if not table.sweeps and not table.groups:
+        return _on_the_way_only(table)
     if not table.sweeps:
         return _models_only(table)
     return [_what(table), _supported(table), _unsupported(table)]
@@ -25,6 +27,15 @@ def _printed_only(table: Table) -> list[str]:
         f"Nothing is measured here yet: {'the one row is' if rows == 1 else f'all {rows} rows are'} {given} in {sources}.",
         f"They support what was {given}, and arithmetic on it.",
         "Without errors and items nothing can be said of which differences are more than chance.",
+    ]
+
+
+def _on_the_way_only(table: Table) -> list[str]:
+    trainings = "one training" if len(table.courses) == 1 else f"{len(table.courses)} trainings"
+    return [
+        f"No finished model is measured: {trainings} on the way, on {_data(table)}.",
+        "Each figure supports a statement on the weights so far and these items, within its interval.",
+        f"They tell neither how a training ends nor whether two differ{_beside(table)}.",
     ]
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from recap_eval.board import Board, Mean
-from recap_eval.leaderboard import Table
 from recap_eval.published import Prose, PublishedRow, PublishedTable
 from recap_eval.report.cells import base_name
 from recap_eval.report.forms import published_forms
+from recap_eval.table import Table
 
 
 def derived(table: Table, group: PublishedTable) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from recap_eval.board import board_files, load_board
 from recap_eval.errors import DataError
 from recap_eval.files import replacing
-from recap_eval.leaderboard import Table, Tables
+from recap_eval.leaderboard import Tables
 from recap_eval.report import html, text
 from recap_eval.report.evidence import PAGE, sections
 from recap_eval.report.evidence_page import evidence_markdown, evidence_page
@@ -20,6 +20,7 @@ from recap_eval.report.links import file_links, looks, section_links
 from recap_eval.report.plots.drawing import Drawing
 from recap_eval.report.plots.drawings import DRAWINGS
 from recap_eval.report.plots.over_axis import beside, curves, data_digest, score_over_axis, stamp
+from recap_eval.table import Table
 
 README = "README.md"
 ENDS = {"svg": b"</svg>\n", "png": b"IEND\xaeB`\x82"}  # how whole files of each form of a plot end

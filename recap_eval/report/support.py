@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from recap_eval.board import Column
-from recap_eval.leaderboard import Cell, Row, Sweep, Table, best_along_axis
+from recap_eval.leaderboard import best_along_axis
 from recap_eval.report.cells import base_name
 from recap_eval.report.forms import Form, forms, is_percent
 from recap_eval.stats import BestPlace
+from recap_eval.table import Cell, Row, Sweep, Table
 
 RANGE = {"p_original": (0.0, 1.0)}  # axes that end somewhere
 FEW_SEEDS = 5

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from recap_eval.board import Board, Column
-from recap_eval.leaderboard import Cell, Row, Table
 from recap_eval.published import IMPORTED, PUBLISHED, PublishedRow, PublishedTable
 from recap_eval.report.cells import (
     BEST,
     aligned,
     base_name,
+    course_grid,
+    course_title,
     escaped,
     grid,
     group_grid,
@@ -25,6 +26,7 @@ from recap_eval.report.forms import is_percent, times
 from recap_eval.report.opening import opening
 from recap_eval.report.printed import derived
 from recap_eval.report.support import support
+from recap_eval.table import Cell, Row, Table
 from recap_eval.tasks.generation import TABLE
 
 NOT_MEASURED = "No measured result yet: every figure below is {kinds}."
@@ -106,7 +108,9 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str], looks: 
     parts += [f"![{title}]({file})" for file, title in plots.items()]
     for group in table.groups:
         parts += [f"## {group_title(board, group)}", pipe(group_grid(table, group, link)), not_run(table, group)]
-    if table.groups and not table.sweeps:
+    for course in table.courses:
+        parts += [f"## {course_title(course)}", pipe(course_grid(table, course, link))]
+    if table.measured and not table.sweeps:
         parts.append(legend_items(board))
     for printed in table.published:
         told = f"[{printed.title}]({printed.url}){_comma(printed.place)}. {not_ranked(board, printed.kind)}"
@@ -159,7 +163,8 @@ def records(table: Table) -> list[dict[str, object]]:
     Where there are published rows, `kind` and `source` tell them from measured ones; they have neither interval nor rank.
     Values are not scaled. Where not all are shares, `unit` says what they are and `table_scale` by what tables multiply them.
     """
-    groups = [(part.title, part.rows) for part in table.parts]
+    groups = [(sweep.title, sweep.rows) for sweep in table.sweeps] + [(group.title, group.rows) for group in table.groups]
+    groups += [(course_title(course), course.rows) for course in table.courses]
     out = [
         _record(table, title, row, number, cell)
         for title, rows in groups
@@ -251,6 +256,8 @@ def terminal(table: Table) -> str:
     for part in table.groups:
         parts += [part.title, aligned(group_grid(table, part)), not_run(table, part)] if table.board.by_data else []
         parts += [] if table.board.by_data else [_plain(table, part.rows, "model")]
+    for course in table.courses:
+        parts += [course_title(course), aligned(course_grid(table, course))]
     if not table.measured:
         parts += [not_measured(table), f"Measure a model: {measure_command(table.board)}"]
     for group in table.published:

@@ -106,7 +106,8 @@ def _measured(args: argparse.Namespace) -> Any:
     data = args.eval_data or scenes_of(args.data)
     if data is None:
         raise UserError("It is not said on what to measure on the way.", "Name scenes or a data root: --eval-data DIR")
-    return OnTheWay(Evals(args.eval_every, args.eval_tasks, data, args.keep_evals), args.eval_limit).hooks
+    measured = Evals(args.eval_every, args.eval_tasks, data, args.keep_evals, args.leaderboards)
+    return OnTheWay(measured, args.eval_limit).hooks
 
 
 def _tell(args: argparse.Namespace, artifact: Artifact, known: bool) -> None:

@@ -40,7 +40,9 @@ def train_dit(args: argparse.Namespace) -> int:
     what = _run(args, recipe, float(recipe.train["caption_dropout"]), recipe.train["ema"])
     parts = run.Parts(args.autoencoder, args.text_encoder)
     suite = _suite(args)
-    measured = SuiteEvals(args.eval_every, suite, args.eval_limit, args.keep_evals) if args.eval_every else None
+    measured = None
+    if args.eval_every:
+        measured = SuiteEvals(args.eval_every, suite, args.eval_limit, args.keep_evals, args.leaderboards)
     code, artifact = _trained(args, lambda: run.train(what, parts, measured.hooks if measured else None))
     if artifact is None or args.no_eval or not is_main():
         return code

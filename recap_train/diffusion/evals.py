@@ -80,12 +80,14 @@ class SuiteEvals:
         suite: See `suite_words`.
         limit: Prompts of each set.
         keep: Keep the weights that were measured.
+        leaderboards: Where results go.
     """
 
     every: int
     suite: list[str]
     limit: int
     keep: bool
+    leaderboards: Path
 
     def hooks(self, run: Run, loop: Loop, encoders: Encoders, describe: Describe) -> tuple[InTraining, ...]:
         """Return the loop's hooks."""
@@ -93,4 +95,5 @@ class SuiteEvals:
 
         assert isinstance(run.recipe, ImageRecipe)
         subject = PipelineSubject(run.recipe, encoders, self.suite, self.limit)
-        return (InTraining(Evals(self.every, keep=self.keep), run.out, run.name, subject, loop, describe),)
+        evals = Evals(self.every, keep=self.keep, leaderboards=self.leaderboards)
+        return (InTraining(evals, run.out, run.name, subject, loop, describe),)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.files import digest_json
-from recap_eval.leaderboard import Table
 from recap_eval.report.plots.over_axis import GAP, PAD, STYLE, as_bytes
+from recap_eval.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.board import Board, Column, Mean
-from recap_eval.leaderboard import Cell, Row, Sweep, Table
 from recap_eval.published import PublishedTable
 from recap_eval.report.cells import base_name
 from recap_eval.report.forms import unit_of
@@ -14,6 +13,7 @@ from recap_eval.report.plots.over_axis import curves
 from recap_eval.report.plots.panels import MEASURED, PUBLISHED, Curve, legend, look, panel_axes, size_of
 from recap_eval.report.printed import mean_of
 from recap_eval.stats import Estimate, mean_over_seeds
+from recap_eval.table import Cell, Row, Sweep, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

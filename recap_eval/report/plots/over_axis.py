@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.files import digest_file, digest_json
-from recap_eval.leaderboard import Sweep, Table
 from recap_eval.published import PublishedTable
 from recap_eval.report.cells import base_name
 from recap_eval.report.forms import titled
 from recap_eval.report.text import records
+from recap_eval.table import Sweep, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

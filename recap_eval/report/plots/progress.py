@@ -5,44 +5,63 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from recap_eval.artifact import RUN_FACTS
+from recap_eval.artifact import RUN_FACTS, SEEN
 from recap_eval.files import canonical_json
-from recap_eval.leaderboard import Row, Sweep, Table
 from recap_eval.report.forms import titled
 from recap_eval.report.plots.drawing import Drawing, rounded
+from recap_eval.report.plots.over_axis import COLOURS, words
 from recap_eval.report.plots.panels import panel_axes, size_of
+from recap_eval.table import Row, Sweep, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SEEN = "samples_seen"
 LIGHTEST = 0.9  # of the colours from p = 0 to p = 1: beyond they are too light on white
 
 
 def over_samples(table: Table) -> dict[str, Any] | None:
-    """Return each column's scores over samples seen, a curve a p; None if no runs differ in that alone."""
-    groups = _alike(table)
+    """Return each column's scores over samples seen, a curve a training; None if nothing was measured at two numbers of them.
+
+    Trainings measured on their way are a curve each, and so are finished ones that differ in nothing but their length.
+    """
+    groups = [*_courses(table), *_lengths(table)]
     panels = []
     for number, column in enumerate(table.board.columns):
-        curves = [curve for group in groups for curve in _curves(group, number, column.scale)]
-        counts = {row.cells[number].n for group in groups for row, _ in group if number in row.cells}
+        known = [(p, label, _points(rows, number, column.scale)) for p, label, rows in groups]
+        curves = [{"p": p, "label": label, "points": points} for p, label, points in known if len(points) > 1]
+        counts = {row.cells[number].n for _, _, rows in groups for row, _ in rows if number in row.cells}
         if curves:
             panels.append({"label": f"{titled(column)} (n={max(counts)})", "curves": curves})
     return rounded({"panels": panels}) if panels else None
 
 
-Stage = tuple[Row, int]  # a row of a sweep, and how many samples its runs have seen
+Stage = tuple[Row, int]  # a row, and how many samples its models have seen
+Curved = tuple[float | None, str, list[Stage]]  # place on the axis, name, rows by samples seen
 
 
-def _alike(table: Table) -> list[list[Stage]]:
-    """Return the rows of sweeps that differ in nothing but samples seen, together."""
-    found: dict[str, list[Stage]] = defaultdict(list)
+def _courses(table: Table) -> list[Curved]:
+    """Return trainings on their way: by their p, where that tells them apart."""
+    places = [course.axis for course in table.courses]
+    found = []
+    for course in table.courses:
+        clear = course.axis is not None and places.count(course.axis) == 1
+        label = f"p = {course.axis:g}" if clear else course.title
+        found.append((course.axis, label, [(row, row.seen) for row in course.rows if row.seen is not None]))
+    return found
+
+
+def _lengths(table: Table) -> list[Curved]:
+    """Return rows of sweeps that differ in nothing but samples seen, together."""
+    found: dict[str, dict[float, list[Stage]]] = defaultdict(lambda: defaultdict(list))
     for sweep in table.sweeps:
         meta = _meta(sweep)
         if isinstance(meta.get(SEEN), int):
             rest = canonical_json([meta.get(fact) for fact in RUN_FACTS if fact != SEEN])
-            found[rest] += [(row, meta[SEEN]) for row in sweep.rows]
-    return list(found.values())
+            for row in sweep.rows:
+                if row.axis is not None:
+                    found[rest][row.axis].append((row, meta[SEEN]))
+    mark = ", trained as long" if table.courses else ""
+    return [(p, f"p = {p:g}{mark}", rows) for group in found.values() for p, rows in sorted(group.items())]
 
 
 def _meta(sweep: Sweep) -> dict[str, Any]:
@@ -50,15 +69,15 @@ def _meta(sweep: Sweep) -> dict[str, Any]:
     return next(iter(sweep.rows[0].cells.values())).results[0].meta
 
 
-def _curves(group: list[Stage], number: int, scale: float) -> list[dict[str, Any]]:
-    """Return a curve for each p that was measured at two numbers of samples or more: points [samples, value, low, high]."""
-    places: dict[float, list[list[float | None]]] = defaultdict(list)
-    for row, seen in sorted(group, key=lambda stage: stage[1]):
-        if number in row.cells and row.axis is not None:
+def _points(rows: list[Stage], number: int, scale: float) -> list[list[float | None]]:
+    """Return a curve as points [samples, value, low, high]."""
+    points = []
+    for row, seen in sorted(rows, key=lambda stage: stage[1]):
+        if number in row.cells:
             one = row.cells[number].estimate
             ends = [None if end is None else scale * end for end in (one.low, one.high)]
-            places[row.axis].append([seen, scale * one.value, *ends])
-    return [{"p": place, "points": points} for place, points in sorted(places.items()) if len(points) > 1]
+            points.append([seen, scale * one.value, *ends])
+    return points
 
 
 def _paint(figure: Figure, found: dict[str, Any]) -> None:
@@ -68,17 +87,19 @@ def _paint(figure: Figure, found: dict[str, Any]) -> None:
     axes = panel_axes(figure, found["panels"])
     known: dict[str, Any] = {}
     for axis, panel in zip(axes, found["panels"], strict=True):
-        for curve in panel["curves"]:
-            colour, points = shades(LIGHTEST * curve["p"]), curve["points"]
+        for number, curve in enumerate(panel["curves"]):
+            colour = COLOURS[number % len(COLOURS)] if curve["p"] is None else shades(LIGHTEST * curve["p"])
+            points = curve["points"]
             x, y = [point[0] for point in points], [point[1] for point in points]
             (line,) = axis.plot(x, y, color=colour, marker="o", markersize=3, linewidth=1.4)
             low = [point[1] if point[2] is None else point[2] for point in points]
             high = [point[1] if point[3] is None else point[3] for point in points]
             axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-            known.setdefault(f"p = {curve['p']:g}", line)
+            known.setdefault(curve["label"], line)
     figure.supxlabel("samples seen   (band: 95 % interval)", fontsize=9)
-    figure.legend(list(known.values()), list(known), loc="outside upper center", ncols=min(8, len(known)), frameon=False)
+    if len(known) > 1 or found["panels"][0]["curves"][0]["p"] is not None:
+        words(figure.legend(list(known.values()), list(known), loc="outside upper center", ncols=4, frameon=False))
 
 
-TITLE = "Each score over the samples that training has seen, a curve a p"
+TITLE = "Each score over the samples that training has seen, a curve a training"
 DRAWINGS = (Drawing("samples", TITLE, over_samples, _paint, size_of),)

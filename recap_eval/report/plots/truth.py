@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.board import VARIANT
-from recap_eval.leaderboard import Row, Table
 from recap_eval.report.cells import all_rows
 from recap_eval.report.forms import titled
 from recap_eval.report.plots.captions import spelled
@@ -15,6 +14,7 @@ from recap_eval.report.plots.over_axis import words
 from recap_eval.report.plots.panels import MEASURED, look, panel_axes, size_of
 from recap_eval.results import Result
 from recap_eval.stats import estimate
+from recap_eval.table import Row, Table
 from recap_eval.tasks.base import PERCENT
 from recap_eval.tasks.captions import FAMILIES
 
