@@ -33,6 +33,11 @@ def positive(text: str) -> int:
     return number
 
 
+def positive_or_all(text: str) -> int | None:
+    """Return a number of items as `positive` does, or None for "all"."""
+    return None if text == "all" else positive(text)
+
+
 def positive_number(text: str) -> float:
     """Return a finite number above 0."""
     try:

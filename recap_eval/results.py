@@ -119,8 +119,9 @@ class Result:
         payload = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(payload).hexdigest() != self.record["items"]["sha256"]:
             raise DataError(f"{path} is missing or was changed.", "Measure again: recap-eval clip … --force")
-        file = pq.ParquetFile(pa.BufferReader(payload), read_dictionary=["metric", *coded])
-        found = file.read(columns=["metric", *coded, "value"] if coded else None)
+        # small files by the thousand: threads and reading ahead cost more than they save
+        file = pq.ParquetFile(pa.BufferReader(payload), read_dictionary=["metric", *coded], pre_buffer=False)
+        found = file.read(columns=["metric", *coded, "value"] if coded else None, use_threads=False)
         return found.filter(pc.equal(found["metric"], metric))
 
 

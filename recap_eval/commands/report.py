@@ -19,24 +19,26 @@ def render_boards(args: argparse.Namespace) -> int:
         0, or 1 if `--check` finds a difference.
     """
     from recap_eval.leaderboard import Tables
+    from recap_eval.report.painting import Painter
     from recap_eval.report.render import EmptyBoard, board_names, check_board, render_board
 
     tables = Tables(args.leaderboards)
     names = args.boards or board_names(args.leaderboards)
     done, drifts = [], []
-    for name in names:
-        try:
-            if args.check:
-                drift = check_board(name, args.leaderboards, args.out, tables)
-                drifts += [drift] if drift else []
-            else:
-                _show(name, render_board(name, args.leaderboards, args.out, tables), args.json)
-            done.append(name)
-        except EmptyBoard as error:
-            stale = args.out / f"{name}.md"
-            if len(names) == 1 or (args.check and stale.is_file()):
-                raise
-            print(f"{name}: passed over. {error.what}", file=sys.stderr)
+    with Painter(many=len(names) > 1) as painter:
+        for name in names:
+            try:
+                if args.check:
+                    drift = check_board(name, args.leaderboards, args.out, tables)
+                    drifts += [drift] if drift else []
+                else:
+                    _show(name, render_board(name, args.leaderboards, args.out, tables, painter), args.json)
+                done.append(name)
+            except EmptyBoard as error:
+                stale = args.out / f"{name}.md"
+                if len(names) == 1 or (args.check and stale.is_file()):
+                    raise
+                print(f"{name}: passed over. {error.what}", file=sys.stderr)
     if not args.boards and done:
         drifts += _index(args, tables)
     if args.check:

@@ -91,9 +91,9 @@ def seeds_text(row: Row) -> str:
 def grid(table: Table, rows: tuple[Row, ...], first: str, deltas: bool, link: Link = plain) -> list[list[str]]:
     """Return the rows of one table as text, header first."""
     text = delta_text if deltas else cell_text
-    lines = [[first, "seeds", *headers(table)]]
+    lines, shape = [[first, "seeds", *headers(table)]], forms(table)
     for row in rows:
-        cells = [text(row.cells.get(number), form, link) for number, form in enumerate(forms(table))]
+        cells = [text(row.cells.get(number), form, link) for number, form in enumerate(shape)]
         lines.append([row.label, seeds_text(row), *cells])
     return lines
 

@@ -221,7 +221,7 @@ def _items(result: Result) -> tuple[tuple[tuple[str, ...], ...], str]:
     path = items_file(result)
     if not path.is_file() or digest_file(path) != result.record["items"]["sha256"]:
         return (), LOST
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         total = file.metadata.num_rows
         rows = [row for batch in islice(file.iter_batches(FIRST, use_threads=False), 1) for row in batch.to_pylist()]
     if not rows:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from recap_eval.published import PublishedTable
 from recap_eval.report import cells, text
 from recap_eval.report.evidence import PAGE
-from recap_eval.report.forms import forms
+from recap_eval.report.forms import Form, forms
 from recap_eval.report.opening import opening
 from recap_eval.report.printed import derived
 from recap_eval.report.support import support
@@ -39,9 +39,9 @@ def environment() -> Environment:
     return found
 
 
-def _cells(table: Table, row: Row, links: dict[str, str]) -> list[dict[str, object]]:
+def _cells(shape: list[Form], row: Row, links: dict[str, str]) -> list[dict[str, object]]:
     out: list[dict[str, object]] = []
-    for number, form in enumerate(forms(table)):
+    for number, form in enumerate(shape):
         cell = row.cells.get(number)
         if cell is None:
             out.append({"text": cells.NOT_RUN, "half": "", "delta": "", "best": False, "tied": False, "link": ""})
@@ -68,11 +68,12 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str], looks
         links: Where a result record is told, relative to the page, by the record's path.
         looks: Pages of items with their images, as (title, link).
     """
+    shape, head = forms(table), cells.headers(table)
     groups = [
         {
             "title": sweep.title, "support": support(table, sweep), "has_delta": True, "after": "",
-            "first": ["p", "seeds"], "headers": cells.headers(table),
-            "rows": [(row.label, [cells.seeds_text(row)], _cells(table, row, links)) for row in sweep.rows],
+            "first": ["p", "seeds"], "headers": head,
+            "rows": [(row.label, [cells.seeds_text(row)], _cells(shape, row, links)) for row in sweep.rows],
         }
         for sweep in table.sweeps
     ]  # fmt: skip
@@ -80,7 +81,7 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str], looks
     groups += [_course(table, course, links) for course in table.courses]
     page: str = environment().get_template("board.html").render(
         opening=opening(table),
-        board=table.board, groups=groups, plots=_told(table, plots), legend=_legend(table), left_out=table.left_out,
+        board=table.board, groups=groups, plots=plots, legend=_legend(table), left_out=table.left_out,
         sources=text.sources_text(table), published=[_published(table, group) for group in table.published],
         not_measured="" if table.measured else text.not_measured(table),
         hint=text.measure_command(table.board), records=f"{PAGE.format(board=table.board.name)}.html", looks=looks,
@@ -90,7 +91,8 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str], looks
 
 def _group(table: Table, group: Group, links: dict[str, str]) -> dict[str, object]:
     """Return models without an axis: one a row, or on a board with a section for each data set one a column."""
-    found = [_cells(table, row, links) for row in group.rows]
+    shape = forms(table)
+    found = [_cells(shape, row, links) for row in group.rows]
     facts: dict[str, object] = {"title": cells.group_title(table.board, group), "support": [], "has_delta": False}
     facts |= {"after": cells.not_run(table, group)}
     if not table.board.by_data:
@@ -105,18 +107,12 @@ def _group(table: Table, group: Group, links: dict[str, str]) -> dict[str, objec
 
 def _course(table: Table, course: Course, links: dict[str, str]) -> dict[str, object]:
     """Return a training on its way, one number of samples a row."""
-    head, numbers = cells.headers(table, course.rows), cells.course_columns(table, course)
-    found = [_cells(table, row, links) for row in course.rows]
+    head, shape, numbers = cells.headers(table, course.rows), forms(table), cells.course_columns(table, course)
+    found = [_cells(shape, row, links) for row in course.rows]
     facts: dict[str, object] = {"title": cells.course_title(course), "support": [], "has_delta": False, "after": ""}
     facts |= {"first": [cells.AFTER, "seeds"], "headers": [head[number] for number in numbers]}
     rows = zip(course.rows, found, strict=True)
     return facts | {"rows": [(row.label, [cells.seeds_text(row)], [one[number] for number in numbers]) for row, one in rows]}
-
-
-def _told(table: Table, plots: dict[str, str]) -> dict[str, str]:
-    """Return what each plot shows, in words: that over the board's axis, and others."""
-    over = f"{table.board.title}: each score over p{' with 95 % intervals' if table.measured else ''}"
-    return {file: over if file == f"{table.board.name}.svg" else title for file, title in plots.items()}
 
 
 def _legend(table: Table) -> str:

@@ -51,9 +51,9 @@ def _data(table: Table) -> list[str]:
 
 
 def _measured(table: Table, rows: tuple[Row, ...], first: str) -> list[list[str]]:
-    lines = [[escape(word) for word in [first, "seeds", *cells.headers(table)]]]
+    lines, shape = [[escape(word) for word in [first, "seeds", *cells.headers(table)]]], forms(table)
     for row in rows:
-        told = [_cell(row.cells.get(number), form) for number, form in enumerate(forms(table))]
+        told = [_cell(row.cells.get(number), form) for number, form in enumerate(shape)]
         lines.append([escape(row.label), escape(cells.seeds_text(row)), *told])
     return lines
 

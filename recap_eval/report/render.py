@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from recap_eval.board import board_files, load_board
 from recap_eval.errors import DataError
@@ -17,13 +16,12 @@ from recap_eval.report.evidence import PAGE, sections
 from recap_eval.report.evidence_page import evidence_markdown, evidence_page
 from recap_eval.report.index import INDEX, index_page, results_block, with_block
 from recap_eval.report.links import file_links, looks, section_links
+from recap_eval.report.painting import Painter
 from recap_eval.report.plots.drawing import Drawing
 from recap_eval.report.plots.drawings import DRAWINGS
-from recap_eval.report.plots.over_axis import beside, curves, data_digest, score_over_axis, stamp
 from recap_eval.table import Table
 
 README = "README.md"
-ENDS = {"svg": b"</svg>\n", "png": b"IEND\xaeB`\x82"}  # how whole files of each form of a plot end
 DIGEST = re.compile(r"data sha256:([0-9a-f]{64})")
 
 
@@ -65,15 +63,14 @@ def _table(name: str, leaderboards: Path, tables: Tables | None) -> Table:
     return table
 
 
-def _texts(table: Table, out: Path, plotted: bool) -> dict[str, str]:
+def _texts(table: Table, out: Path, plots: Plots) -> dict[str, str]:
     name, records = table.board.name, PAGE.format(board=table.board.name)
     seen = looks(table, out)
-    plots = {f"{name}.svg": table.board.title} if plotted else {}
-    plots |= {f"{name}-{plot.name}.svg": plot.title for plot in _more(table)}
+    shown = {f"{plot.stem(name)}.svg": plot.title for plot, _ in plots}
     return {
-        f"{name}.md": text.markdown(table, plots, section_links(table, f"{records}.md"), seen),
+        f"{name}.md": text.markdown(table, shown, section_links(table, f"{records}.md"), seen),
         f"{name}.csv": text.csv(table),
-        f"{name}.html": html.board_page(table, plots, section_links(table, f"{records}.html"), seen),
+        f"{name}.html": html.board_page(table, shown, section_links(table, f"{records}.html"), seen),
     } | _evidence(table, out, records)
 
 
@@ -84,13 +81,12 @@ def _evidence(table: Table, out: Path, name: str) -> dict[str, str]:
     return {f"{name}.md": evidence_markdown(table, found, links), f"{name}.html": evidence_page(table, found, links)}
 
 
-def _more(table: Table) -> list[Drawing]:
-    """Return the plots of a table besides the scores over its axis."""
-    return [plot for plot in DRAWINGS if plot.shows(table)]
+Plots = list[tuple[Drawing, Any]]  # each with what is drawn
 
 
-def _has_plot(table: Table) -> bool:
-    return any(curves(table))
+def _plots(table: Table) -> Plots:
+    """Return the plots of a table that have anything to draw."""
+    return [(plot, found) for plot in DRAWINGS if (found := plot.find(table))]
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -101,7 +97,9 @@ def _write(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
-def render_board(name: str, leaderboards: Path, out: Path, tables: Tables | None = None) -> Rendered:
+def render_board(
+    name: str, leaderboards: Path, out: Path, tables: Tables | None = None, painter: Painter | None = None
+) -> Rendered:
     """Render a board as markdown, csv, html and plots; the same results give the same bytes.
 
     Raises:
@@ -110,30 +108,12 @@ def render_board(name: str, leaderboards: Path, out: Path, tables: Tables | None
         DataError: A record is unreadable.
     """
     table = _table(name, leaderboards, tables)
-    contents = _texts(table, out, _has_plot(table))
+    plots, painter = _plots(table), painter or Painter()
+    drawn = [path for plot, found in plots for path in painter.paint(plot, found, out / plot.stem(name))]
+    contents = _texts(table, out, plots)
     for file, content in contents.items():
         _write(out / file, content.encode())
-    files = [out / file for file in contents]
-    if _has_plot(table):
-        files += _draw(out / name, stamp(data_digest(table), beside(table)), partial(score_over_axis, table))
-    for plot in _more(table):
-        files += _draw(out / f"{name}-{plot.name}", stamp(plot.digest(table)), partial(plot.draw, table))
-    return Rendered(files, text.terminal(table))
-
-
-def _draw(stem: Path, mark: str, draw: Callable[[], dict[str, bytes]]) -> list[Path]:
-    """Write a plot's forms, unless the same data, drawn by the same hand, is there: drawing takes most of a report's time."""
-    places = {form: stem.with_name(f"{stem.name}.{form}") for form in ENDS}
-    if not all(_drawn(place, mark, ENDS[form]) for form, place in places.items()):
-        for form, content in draw().items():
-            _write(places[form], content)
-    return list(places.values())
-
-
-def _drawn(place: Path, mark: str, end: bytes) -> bool:
-    """Return whether a plot's file is whole and bears a mark."""
-    found = place.read_bytes() if place.is_file() else b""
-    return mark.encode() in found and found.endswith(end)
+    return Rendered([*(out / file for file in contents), *drawn], text.terminal(table))
 
 
 def check_board(name: str, leaderboards: Path, out: Path, tables: Tables | None = None) -> str | None:
@@ -142,16 +122,16 @@ def check_board(name: str, leaderboards: Path, out: Path, tables: Tables | None 
     Texts are compared byte by byte; plots by the digest of their data, since matplotlib's bytes differ between versions.
     """
     table = _table(name, leaderboards, tables)
-    for file, content in _texts(table, out, _has_plot(table)).items():
+    plots = _plots(table)
+    for file, content in _texts(table, out, plots).items():
         path = out / file
         if not path.is_file():
             return f"{path} is missing. Render it: recap-eval report {name}"
         if (line := _first_difference(path.read_text(encoding="utf-8"), content)) is not None:
             return f"{path}:{line} does not follow from the results. Render it again: recap-eval report {name}"
-    drawn = {out / f"{name}.svg": data_digest(table)} if _has_plot(table) else {}
-    drawn |= {out / f"{name}-{plot.name}.svg": plot.digest(table) for plot in _more(table)}
-    for path, digest in drawn.items():
-        if not path.is_file() or DIGEST.findall(path.read_text(encoding="utf-8")) != [digest]:
+    for plot, found in plots:
+        path = out / f"{plot.stem(name)}.svg"
+        if not path.is_file() or DIGEST.findall(path.read_text(encoding="utf-8")) != [plot.digest(found)]:
             return f"{path} is missing or stale. Render it again: recap-eval report {name}"
     return None
 

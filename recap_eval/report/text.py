@@ -83,7 +83,9 @@ def sources_text(table: Table) -> list[str]:
     seen: dict[str, list[str]] = {}
     for number, source in table.sources:
         line = f"{source['name']} {source['split']}: {source['reference']}, fingerprint {source['fingerprint'][:12]}"
-        seen.setdefault(line, []).append(table.board.columns[number].label)
+        label = table.board.columns[number].label
+        if label not in seen.setdefault(line, []):
+            seen[line].append(label)
     return [f"{line} ({', '.join(labels)})" for line, labels in seen.items()]
 
 

@@ -30,11 +30,11 @@ class CaptionerSubject:
 
     Args:
         speaker: Its parts.
-        limit: Questions of each task.
+        limit: Questions of each task; None for all.
     """
 
     speaker: Speaker
-    limit: int
+    limit: int | None
     kind: str = "captioner"
 
     def weights(self, loop: Loop) -> State:
@@ -49,7 +49,8 @@ class CaptionerSubject:
         """Return the command; what the captioner says is kept beside it."""
         assert evals.data is not None and evals.tasks is not None
         words = [*measuring(folder, evals.data, evals.tasks), "--answers", str(folder / "answers.sqlite")]
-        return [*words, "--limit", str(self.limit), "--batch-size", str(BATCH), "--no-report"]
+        words += [] if self.limit is None else ["--limit", str(self.limit)]
+        return [*words, "--batch-size", str(BATCH), "--no-report"]
 
     def metrics(self, told: dict[str, Any]) -> dict[str, float]:
         """Return the figures to note from what the command prints."""
@@ -68,11 +69,11 @@ class OnTheWay:
 
     Args:
         evals: When, which tasks, on what.
-        limit: Questions of each task.
+        limit: Questions of each task; None for all.
     """
 
     evals: Evals
-    limit: int
+    limit: int | None
 
     def hooks(self, run: Run, loop: Loop, speaker: Speaker, describe: Describe) -> tuple[InTraining, ...]:
         """Return the loop's hooks."""

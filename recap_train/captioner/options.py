@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from recap_eval.console import add_command, as_path, positive, positive_number
+from recap_eval.console import add_command, as_path, positive, positive_number, positive_or_all
 from recap_train.options import add_engine, add_loading, add_need
 
 EXAMPLES = """examples:
@@ -71,6 +71,6 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
     after.add_argument("--reports", type=as_path, default=Path("reports"), metavar="DIR", help="where the report goes")
     after.add_argument("--eval-every", type=positive, metavar="N", help="whole: measure the weights so far every N samples")
     after.add_argument(
-        "--eval-limit", type=positive, default=300, metavar="N", help="on the way: the first N questions (default 300)"
+        "--eval-limit", type=positive_or_all, default=300, metavar="N", help="on the way: the first N questions, or all (300)"
     )
     after.add_argument("--keep-evals", action="store_true", help="keep the weights that were measured, in OUT/evals")

@@ -40,13 +40,13 @@ class PipelineSubject:
         recipe: Its recipe.
         encoders: What is in front of it.
         suite: See `suite_words`.
-        limit: Prompts of each set.
+        limit: Prompts of each set; None for all.
     """
 
     recipe: ImageRecipe
     encoders: Encoders
     suite: list[str]
-    limit: int
+    limit: int | None
     kind: str = "diffusion"
 
     def weights(self, loop: Loop) -> State:
@@ -59,7 +59,8 @@ class PipelineSubject:
 
     def words(self, folder: Path, evals: Evals) -> list[str]:
         """Return the command."""
-        images = ["--images", str(folder / IMAGES), "--limit", str(self.limit)]
+        images = ["--images", str(folder / IMAGES)]
+        images += [] if self.limit is None else ["--limit", str(self.limit)]
         return ["t2i", "--model", str(folder), *self.suite, *images, "--no-cache"]
 
     def metrics(self, told: dict[str, Any]) -> dict[str, float]:
@@ -78,14 +79,14 @@ class SuiteEvals:
     Args:
         every: Samples from one measurement to the next.
         suite: See `suite_words`.
-        limit: Prompts of each set.
+        limit: Prompts of each set; None for all.
         keep: Keep the weights that were measured.
         leaderboards: Where results go.
     """
 
     every: int
     suite: list[str]
-    limit: int
+    limit: int | None
     keep: bool
     leaderboards: Path
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from recap_eval.console import add_command, as_path, positive, positive_number
+from recap_eval.console import add_command, as_path, positive, positive_number, positive_or_all
 from recap_train.options import add_captions, add_dry_run, add_engine, add_loading, add_need
 
 DIT_EXAMPLES = """examples:
@@ -107,6 +107,10 @@ def _add_eval(dit: argparse.ArgumentParser) -> None:
     after.add_argument("--leaderboards", type=as_path, default=Path("leaderboards"), metavar="DIR", help="where results go")
     after.add_argument("--eval-every", type=positive, metavar="N", help="measure the weights so far every N samples")
     after.add_argument(
-        "--eval-limit", type=positive, default=64, metavar="N", help="on the way: the first N prompts (default 64)"
+        "--eval-limit",
+        type=positive_or_all,
+        default=64,
+        metavar="N",
+        help="on the way: the first N prompts, or all (64)",
     )
     after.add_argument("--keep-evals", action="store_true", help="keep the weights that were measured, in OUT/evals")

@@ -26,6 +26,7 @@ from recap_eval.leaderboard import build_table
 from recap_eval.models.base import ModelId
 from recap_eval.report import text
 from recap_eval.report.forms import Form, decimals_of, form_of
+from recap_eval.report.plots.over_axis import scores as over_axis
 from recap_eval.report.render import check_board, render_board
 from recap_eval.report.support import support
 from recap_eval.runner import Options
@@ -167,10 +168,6 @@ def test_distances_are_told_in_their_own_scale_and_less_is_better(tmp_path):
 
 
 def test_plots_are_in_the_scale_of_their_column(tmp_path):
-    from matplotlib.figure import Figure
-
-    from recap_eval.report.plots.over_axis import _panel
-
     shown = {}
     for word, label, values in (
         ("kid", "KID × 1000", (0.001, 0.003)),
@@ -181,9 +178,8 @@ def test_plots_are_in_the_scale_of_their_column(tmp_path):
         for p in (0.0, 1.0):
             draw(root, word, p, values=values)
         table = board(root, label, TABLE[word].name, TABLE[word].primary.name)
-        axis = Figure().subplots()
-        _panel(axis, table, list(table.sweeps), 0)
-        shown[word] = (axis.get_title(), float(axis.lines[0].get_ydata()[0]))
+        (panel,) = over_axis(table)["panels"]
+        shown[word] = (panel["label"], panel["curves"][0]["points"][0][1])
     assert shown == {
         "kid": ("KID × 1000 ↓ (n=2)", pytest.approx(2)), "clip": ("CLIP score, × 100 (n=2)", pytest.approx(25)),
         "prdc": ("precision, % (n=2)", pytest.approx(50)),

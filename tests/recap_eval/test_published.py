@@ -18,7 +18,7 @@ from recap_eval.errors import DataError
 from recap_eval.leaderboard import build_table
 from recap_eval.published import load_published, published_files, read_source
 from recap_eval.report.cells import published_grid
-from recap_eval.report.plots.over_axis import curves, data_digest
+from recap_eval.report.plots.over_axis import DRAWINGS, curves
 from recap_eval.report.render import boards_of, check_board, render_board
 
 NOWHERE = Path("/nowhere")
@@ -189,17 +189,18 @@ def test_page_and_plot_keep_them_apart(measured, tmp_path):
     table = build_table("clip-mix", measured)
     sweeps, groups = curves(table)
     assert len(sweeps) == 1 and len(groups) == 1
-    assert data_digest(table) in (tmp_path / "clip-mix.svg").read_text()
+    (plot,) = DRAWINGS
+    kinds = [[curve["kind"] for curve in panel["curves"] if curve["points"]] for panel in plot.find(table)["panels"]]
+    assert kinds[0] == ["measured", "published"] and kinds[-1] == ["published"]
+    assert plot.digest(plot.find(table)) in (tmp_path / "clip-mix.svg").read_text()
 
 
 def test_the_plot_draws_published_figures_hollow_dashed_and_without_a_band():
     from matplotlib.figure import Figure
 
-    from recap_eval.report.plots.over_axis import _hollow
-
-    table = build_table("clip-mix", NOWHERE)
-    axis = Figure().subplots()
-    _hollow(axis, table, curves(table)[1], 0)
+    (plot,), figure = DRAWINGS, Figure()
+    plot.paint(figure, plot.find(build_table("clip-mix", NOWHERE)))
+    axis = figure.axes[0]
     (line,) = axis.lines
     assert line.get_markerfacecolor() == "white" and line.get_linestyle() == "--" and not axis.collections
     assert line.get_label() == "published (v2 Table 3)"

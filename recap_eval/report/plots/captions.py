@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from recap_eval.report.cells import all_rows
 from recap_eval.report.plots.drawing import Drawing
-from recap_eval.report.plots.over_axis import COLOURS, words
+from recap_eval.report.plots.style import COLOURS, words
 from recap_eval.table import Table
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.files import digest_json
-from recap_eval.report.plots.over_axis import GAP, PAD, STYLE, as_bytes
+from recap_eval.report.plots.style import STYLE, as_files, hand, new_figure
 from recap_eval.table import Table
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Drawing:
     """A plot beside a board's table.
 
     Args:
-        name: What is added to the board's name in the file's.
+        name: What is added to the board's name in the file's; "" for the board's first.
         title: What it shows, read out where it cannot be seen.
         find: Returns what is drawn of a table, as JSON has it; nothing true if there is nothing to draw.
         paint: Draws that.
@@ -32,27 +32,26 @@ class Drawing:
     paint: Callable[[Figure, Any], None]
     size: Callable[[Any], tuple[float, float]] = lambda found: (11.6, 4.6)
 
-    def shows(self, table: Table) -> bool:
-        """Return whether a table has anything to draw."""
-        return bool(self.find(table))
+    def stem(self, board: str) -> str:
+        """Return the name of a board's files without their ends."""
+        return f"{board}-{self.name}" if self.name else board
 
-    def digest(self, table: Table) -> str:
-        """Return the digest of what is drawn."""
-        return digest_json([self.name, self.find(table)])
+    def digest(self, found: Any) -> str:
+        """Return the digest of what is drawn, by which a stale plot is found without drawing it."""
+        return digest_json([self.name, found])
 
-    def draw(self, table: Table) -> dict[str, bytes]:
+    def stamp(self, found: Any) -> str:
+        """Return what stands in each file: the digest of what is drawn, and that of how."""
+        return f"data sha256:{self.digest(found)}, drawn by sha256:{digest_json(hand())}"
+
+    def draw(self, found: Any) -> dict[str, bytes]:
         """Return the plot as "svg" and "png"."""
         import matplotlib as mpl
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-        found = self.find(table)
         with mpl.rc_context(STYLE):
-            figure = Figure(figsize=self.size(found), layout=ConstrainedLayoutEngine(h_pad=PAD, hspace=GAP))
-            FigureCanvasAgg(figure)
+            figure = new_figure(self.size(found))
             self.paint(figure, found)
-            return {form: as_bytes(figure, self.title, digest_json([self.name, found]), form) for form in ("svg", "png")}
+            return as_files(figure, self.title, self.stamp(found))
 
 
 def rounded(value: Any) -> Any:

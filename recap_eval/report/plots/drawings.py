@@ -1,7 +1,15 @@
-"""The plots of a board besides its scores over the axis, in the order in which they are shown."""
+"""The plots of a board, in the order in which they are shown."""
 
 from __future__ import annotations
 
-from recap_eval.report.plots import captions, mix, progress, truth
+from typing import Any
 
-DRAWINGS = (*mix.DRAWINGS, *progress.DRAWINGS, *captions.DRAWINGS, *truth.DRAWINGS)
+from recap_eval.report.plots import captions, mix, over_axis, progress, truth
+
+DRAWINGS = (*over_axis.DRAWINGS, *mix.DRAWINGS, *progress.DRAWINGS, *captions.DRAWINGS, *truth.DRAWINGS)
+NAMED = {drawing.name: drawing for drawing in DRAWINGS}
+
+
+def draw(name: str, found: Any) -> dict[str, bytes]:
+    """Draw what was found of a table, by the drawing's name: how another process is told."""
+    return NAMED[name].draw(found)

@@ -10,7 +10,7 @@ from recap_eval.report.cells import base_name
 from recap_eval.report.forms import unit_of
 from recap_eval.report.plots.drawing import Drawing, rounded
 from recap_eval.report.plots.over_axis import curves
-from recap_eval.report.plots.panels import MEASURED, PUBLISHED, Curve, legend, look, panel_axes, size_of
+from recap_eval.report.plots.panels import MEASURED, PUBLISHED, Curve, legend, looks, panel_axes, size_of
 from recap_eval.report.printed import mean_of
 from recap_eval.stats import Estimate, mean_over_seeds
 from recap_eval.table import Cell, Row, Sweep, Table
@@ -31,8 +31,8 @@ def gains(table: Table) -> dict[str, Any] | None:
         found = [_gain_curve(sweep, number, column) for sweep in sweeps]
         found += [_printed_gains(table.board, group, column) for group in printed]
         if any(curve["points"] for curve in found):
-            panels.append({"label": _gained(column, sweeps, number), "curves": [curve for curve in found if curve["points"]]})
-    panels += [panel for mean in table.board.means if (panel := _mean_panel(table, sweeps, printed, mean))["curves"]]
+            panels.append({"label": _gained(column, sweeps, number), "curves": found})
+    panels += [panel for mean in table.board.means if _drawn(panel := _mean_panel(table, sweeps, printed, mean))]
     told = {"axis": table.board.axis_label, "base": base_name(table.board), "place": table.board.baseline}
     return rounded(told | {"panels": panels}) if panels else None
 
@@ -84,7 +84,11 @@ def _mean_panel(table: Table, sweeps: list[Sweep], printed: list[PublishedTable]
         points = [[place, gain, None, None, False] for place, gain in _over_base(placed, board.baseline)]
         found.append({"kind": PUBLISHED, "title": f"published ({group.place})", "points": points})
     unit = UNITS.get(unit_of(board.columns[_numbers(board, mean)[0]]), "")
-    return {"label": f"{mean.label}, {unit}", "curves": [curve for curve in found if curve["points"]]}
+    return {"label": f"{mean.label}, {unit}", "curves": found}
+
+
+def _drawn(panel: dict[str, Any]) -> bool:
+    return any(curve["points"] for curve in panel["curves"])
 
 
 def _mean_gains(board: Board, sweep: Sweep, numbers: list[int]) -> list[list[Any]]:
@@ -101,26 +105,31 @@ def _paint_gains(figure: Figure, found: dict[str, Any]) -> None:
     axes = panel_axes(figure, found["panels"])
     for axis, panel in zip(axes, found["panels"], strict=True):
         axis.axhline(0, color="#666666", linewidth=0.9)
-        for number, curve in enumerate(panel["curves"]):
-            _paint_gain(axis, curve, look(curve, number), found["place"])
+        for curve, style in looks(panel["curves"]):
+            _paint_gain(axis, curve, style, found["place"])
         axis.margins(y=0.16)
     figure.supylabel(f"gain over {found['base']} (up is better)", fontsize=9, parse_math=False)
     bars = "bar: 95 % interval of the paired difference; *: after Holm's correction; of means nothing is tested"
-    kinds = {curve["kind"] for panel in found["panels"] for curve in panel["curves"]}
+    kinds = {curve["kind"] for panel in found["panels"] for curve in panel["curves"] if curve["points"]}
     told = bars if MEASURED in kinds else "differences of printed figures, without interval"
     figure.supxlabel(f"{found['axis']}   ({told})", fontsize=9, parse_math=False)
     legend(figure, axes)
 
 
 def _paint_gain(axis: Axes, curve: Curve, style: dict[str, Any], base: float) -> None:
+    from matplotlib.transforms import ScaledTranslation
+
     line = sorted([(point[0], point[1]) for point in curve["points"]] + [(base, 0.0)])
     axis.plot(*zip(*line, strict=True), label=curve["title"], **style)
-    for place, value, low, high, separable in curve["points"]:
-        if low is not None:
-            axis.vlines(place, low, high, color=style["color"], linewidth=1.4, alpha=0.7)
-        if separable:
-            put: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 13, "color": style["color"]}
-            axis.annotate("*", (place, value if high is None else high), (0, 1), **put)
+    known = [point for point in curve["points"] if point[2] is not None]
+    if known:  # one artist for all: a report of dozens of sweeps has thousands of bars
+        places, _, lows, highs, _ = zip(*known, strict=True)
+        axis.vlines(places, lows, highs, color=style["color"], linewidth=1.4, alpha=0.7)
+    apart = [(place, value if high is None else high) for place, value, _, high, separable in curve["points"] if separable]
+    if apart:
+        above = ScaledTranslation(0, 5 / 72, axis.figure.dpi_scale_trans)
+        mark: dict[str, Any] = {"marker": "$*$", "linestyle": "none", "markersize": 5, "color": style["color"]}
+        axis.plot(*zip(*apart, strict=True), transform=axis.transData + above, **mark)
 
 
 def trade_off(table: Table) -> dict[str, Any] | None:
@@ -200,8 +209,7 @@ def _paint_trade(figure: Figure, found: dict[str, Any]) -> None:
     from matplotlib.patheffects import withStroke
 
     axis = figure.subplots()
-    for number, curve in enumerate(found["curves"]):
-        style = look(curve, number)
+    for curve, style in looks(found["curves"]):
         axis.plot([x[0] for _, x, _ in curve["points"]], [y[0] for _, _, y in curve["points"]], label=curve["title"], **style)
         for turn, (place, (x, left, right), (y, low, high)) in enumerate(curve["points"]):
             if left is not None:

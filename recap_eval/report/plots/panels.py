@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from recap_eval.report.plots.over_axis import COLOURS, COLUMNS, HOLLOW, INK, WIDTH
+from recap_eval.report.plots.style import COLOURS, HOLLOW, INK, words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+COLUMNS, WIDTH = 4, 11.6  # panels side by side at most; of a figure, in inches
 MEASURED, PUBLISHED = "measured", "published"
+LONG = 40  # letters of a curve's name, of which four do not stand in a line
 Curve = dict[str, Any]  # kind, title, points
 
 
@@ -44,13 +47,19 @@ def look(curve: Curve, number: int) -> dict[str, Any]:
     return dashed | {"marker": HOLLOW[number % len(HOLLOW)], "markerfacecolor": "white"}
 
 
+def looks(curves: list[Curve]) -> Iterator[tuple[Curve, dict[str, Any]]]:
+    """Yield the curves that have points, each with its look, which follows its place: one curve looks alike in all panels."""
+    seen = dict.fromkeys((MEASURED, PUBLISHED), 0)
+    for curve in curves:
+        if curve["points"]:
+            yield curve, look(curve, seen[curve["kind"]])
+        seen[curve["kind"]] += 1
+
+
 def legend(figure: Figure, axes: list[Axes]) -> None:
     """Put one legend over all panels, of every curve that any has."""
     known: dict[str, Any] = {}
     for axis in axes:
         known |= {str(label): handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    found = figure.legend(
-        list(known.values()), list(known), loc="outside upper center", ncols=min(4, len(known)), frameon=False
-    )
-    for text in found.get_texts():
-        text.set_parse_math(False)
+    columns = min(4, len(known)) if max(map(len, known)) < LONG else 2
+    words(figure.legend(list(known.values()), list(known), loc="outside upper center", ncols=columns, frameon=False))

@@ -9,8 +9,8 @@ from recap_eval.artifact import RUN_FACTS, SEEN
 from recap_eval.files import canonical_json
 from recap_eval.report.forms import titled
 from recap_eval.report.plots.drawing import Drawing, rounded
-from recap_eval.report.plots.over_axis import COLOURS, words
 from recap_eval.report.plots.panels import panel_axes, size_of
+from recap_eval.report.plots.style import COLOURS, words
 from recap_eval.table import Row, Sweep, Table
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def _points(rows: list[Stage], number: int, scale: float) -> list[list[float | N
 
 def _paint(figure: Figure, found: dict[str, Any]) -> None:
     from matplotlib import colormaps
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     shades = colormaps["cividis"]
     axes = panel_axes(figure, found["panels"])
@@ -96,6 +97,8 @@ def _paint(figure: Figure, found: dict[str, Any]) -> None:
             high = [point[1] if point[3] is None else point[3] for point in points]
             axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
             known.setdefault(curve["label"], line)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     figure.supxlabel("samples seen   (band: 95 % interval)", fontsize=9)
     if len(known) > 1 or found["panels"][0]["curves"][0]["p"] is not None:
         words(figure.legend(list(known.values()), list(known), loc="outside upper center", ncols=4, frameon=False))

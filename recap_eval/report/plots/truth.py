@@ -10,8 +10,8 @@ from recap_eval.report.cells import all_rows
 from recap_eval.report.forms import titled
 from recap_eval.report.plots.captions import spelled
 from recap_eval.report.plots.drawing import Drawing, rounded
-from recap_eval.report.plots.over_axis import words
 from recap_eval.report.plots.panels import MEASURED, look, panel_axes, size_of
+from recap_eval.report.plots.style import words
 from recap_eval.results import Result
 from recap_eval.stats import estimate
 from recap_eval.table import Row, Table

@@ -1,0 +1,66 @@
+"""How plots look, in one style: colour-blind safe, labelled with units and n, the same bytes for the same data."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recap_eval.files import digest_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito 2008
+STYLE = {
+    "svg.hashsalt": "recap", "svg.fonttype": "path", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.alpha": 0.25, "figure.dpi": 120, "axes.titlesize": 9.5,
+}  # fmt: skip
+INK, HOLLOW = "#333333", ("o", "s", "D", "^")  # published figures: no colour, no fill, no band
+GAP, PAD = 0.1, 0.06  # between rows of panels, as a share of their height; around each, in inches
+
+
+def new_figure(size: tuple[float, float]) -> Figure:
+    """Return an empty figure of a size in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def as_files(figure: Figure, title: str, told: str) -> dict[str, bytes]:
+    """Lay a painted figure out and return it as "svg" and "png".
+
+    Args:
+        figure: The figure.
+        title: Its title.
+        told: What else stands in the files.
+    """
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    # by hand and once: a figure that has an engine is laid out for each file, and drawn once more for that
+    ConstrainedLayoutEngine(h_pad=PAD, w_pad=PAD, hspace=GAP).execute(figure)
+    found = {}
+    for form, names in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+        buffer = io.BytesIO()
+        metadata: dict[str, Any] = {"Title": title, "Description": told} | names
+        figure.savefig(buffer, format=form, metadata=metadata)
+        found[form] = buffer.getvalue()
+    return found
+
+
+def words(legend: Legend) -> None:
+    """Show a legend's texts as they are: names are other people's, and a $ in them begins no formula."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+@cache
+def hand() -> str:
+    """Return what draws: the modules here, by their digests, and matplotlib's version."""
+    return " ".join([version("matplotlib"), *map(digest_file, sorted(Path(__file__).parent.glob("*.py")))])
