@@ -204,15 +204,24 @@ def colours(seen, selector):
 
 def test_plots_are_turned_dark_with_the_page_and_light_in_print(chromium, pages):
     with Seen(chromium, pages / "clip.html", color_scheme="dark") as seen:
-        assert "invert" in colours(seen, ".plot img")
+        assert "invert" in colours(seen, ".plot object")
         seen.page.get_by_role("button", name="Colours").click()  # light
-        assert colours(seen, ".plot img") == "none"
+        assert colours(seen, ".plot object") == "none"
         seen.page.get_by_role("button", name="Colours").click()  # dark
-        assert "invert" in colours(seen, ".plot img")
+        assert "invert" in colours(seen, ".plot object")
         seen.page.emulate_media(media="print")
-        assert colours(seen, ".plot img") == "none"
+        assert colours(seen, ".plot object") == "none"
         assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert not seen.page.locator(".shade, .filter").first.is_visible()
+
+
+def test_points_of_a_plot_say_their_figures(chromium, pages):
+    with Seen(chromium, pages / "clip.html") as seen:
+        (plot,) = [frame for frame in seen.page.frames if frame.url.endswith("/clip.svg")]
+        told = plot.locator("use > title").all_text_contents()
+        assert len(told) == 3 and told[1].startswith("p = 0.5: 51.25 [") and "samples seen" in told[1]
+        box = seen.page.locator(".plot object").first.bounding_box()
+        assert box["width"] > 600 and 0.2 < box["height"] / box["width"] < 0.8  # as wide as the page, in its own proportions
 
 
 def test_on_a_phone_names_stay_in_sight_while_figures_are_scrolled(chromium, pages):
@@ -222,7 +231,7 @@ def test_on_a_phone_names_stay_in_sight_while_figures_are_scrolled(chromium, pag
         before = name.bounding_box()["x"]
         table.evaluate("one => { one.scrollLeft = 200; }")
         assert table.evaluate("one => one.scrollLeft") > 0 and name.bounding_box()["x"] == before
-        assert seen.page.locator(".plot img").first.evaluate("one => one.getBoundingClientRect().width") >= 640
+        assert seen.page.locator(".plot object").first.evaluate("one => one.getBoundingClientRect().width") >= 640
 
 
 def test_the_keyboard_filters_captions_and_follows_a_figure(chromium, pages, captions):

@@ -201,9 +201,9 @@ def test_the_plot_draws_published_figures_hollow_dashed_and_without_a_band():
     (plot,), figure = DRAWINGS, Figure()
     plot.paint(figure, plot.find(build_table("clip-mix", NOWHERE)))
     axis = figure.axes[0]
-    (line,) = axis.lines
+    line, felt = axis.lines
     assert line.get_markerfacecolor() == "white" and line.get_linestyle() == "--" and not axis.collections
-    assert line.get_label() == "published (v2 Table 3)"
+    assert line.get_label() == "published (v2 Table 3)" and felt.get_alpha() == 0
     assert [round(y, 1) for y in line.get_ydata()][-3:] == [69.2, 69.2, 69.7] and list(line.get_xdata())[:2] == [0.0, 0.1]
 
 

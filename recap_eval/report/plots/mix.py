@@ -10,7 +10,8 @@ from recap_eval.report.cells import base_name
 from recap_eval.report.forms import unit_of
 from recap_eval.report.plots.drawing import Drawing, rounded
 from recap_eval.report.plots.over_axis import curves
-from recap_eval.report.plots.panels import MEASURED, PUBLISHED, Curve, legend, looks, panel_axes, size_of
+from recap_eval.report.plots.panels import MEASURED, PUBLISHED, Curve, legend, looks, panel_axes, said, size_of
+from recap_eval.report.plots.style import tell
 from recap_eval.report.printed import mean_of
 from recap_eval.stats import Estimate, mean_over_seeds
 from recap_eval.table import Cell, Row, Sweep, Table
@@ -125,6 +126,8 @@ def _paint_gain(axis: Axes, curve: Curve, style: dict[str, Any], base: float) ->
     if known:  # one artist for all: a report of dozens of sweeps has thousands of bars
         places, _, lows, highs, _ = zip(*known, strict=True)
         axis.vlines(places, lows, highs, color=style["color"], linewidth=1.4, alpha=0.7)
+    told = [said(f"p = {place:g}", rest[:3], curve["title"]) for place, *rest in curve["points"]]
+    tell(axis, curve["points"], told)
     apart = [(place, value if high is None else high) for place, value, _, high, separable in curve["points"] if separable]
     if apart:
         above = ScaledTranslation(0, 5 / 72, axis.figure.dpi_scale_trans)
@@ -210,7 +213,10 @@ def _paint_trade(figure: Figure, found: dict[str, Any]) -> None:
 
     axis = figure.subplots()
     for curve, style in looks(found["curves"]):
-        axis.plot([x[0] for _, x, _ in curve["points"]], [y[0] for _, _, y in curve["points"]], label=curve["title"], **style)
+        points = [(x[0], y[0]) for _, x, y in curve["points"]]
+        axis.plot(*zip(*points, strict=True), label=curve["title"], **style)
+        texts = [f"p = {place:g}: {x[0]:.4g} and {y[0]:.4g}, {curve['title']}" for place, x, y in curve["points"]]
+        tell(axis, points, texts)
         for turn, (place, (x, left, right), (y, low, high)) in enumerate(curve["points"]):
             if left is not None:
                 axis.hlines(y, left, right, color=style["color"], alpha=0.6, linewidth=1)

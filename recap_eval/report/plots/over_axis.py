@@ -9,7 +9,8 @@ from recap_eval.published import PublishedTable
 from recap_eval.report.cells import base_name
 from recap_eval.report.forms import titled
 from recap_eval.report.plots.drawing import Drawing, rounded
-from recap_eval.report.plots.panels import MEASURED, PUBLISHED, Curve, legend, looks, panel_axes, size_of
+from recap_eval.report.plots.panels import MEASURED, PUBLISHED, Curve, legend, looks, panel_axes, said, size_of
+from recap_eval.report.plots.style import tell
 from recap_eval.table import Sweep, Table
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ def _panel(table: Table, sweeps: list[Sweep], printed: list[PublishedTable], num
 
 
 def _measured(sweep: Sweep, number: int, scale: float) -> Curve:
-    """Return points [p, score, low, high]; an end of an unknown interval is the score."""
+    """Return points [p, score, low, high]; an end of an unknown interval is None."""
     points = []
     for row in sweep.rows:
         if number in row.cells and row.axis is not None:
             one = row.cells[number].estimate
-            ends = [one.value if end is None else end for end in (one.low, one.high)]
-            points.append([row.axis, *(scale * value for value in (one.value, *ends))])
+            ends = [None if end is None else scale * end for end in (one.low, one.high)]
+            points.append([row.axis, scale * one.value, *ends])
     return {"kind": MEASURED, "title": sweep.title, "points": points}
 
 
@@ -81,10 +82,12 @@ def _paint(figure: Figure, found: dict[str, Any]) -> None:
 
 
 def _paint_curve(axis: Axes, curve: Curve, style: dict[str, Any], base: float) -> None:
-    x, y = [point[0] for point in curve["points"]], [point[1] for point in curve["points"]]
+    points = curve["points"]
+    x, y = [point[0] for point in points], [point[1] for point in points]
     axis.plot(x, y, label=curve["title"], **style)
+    tell(axis, points, [said(f"p = {place:g}", rest, curve["title"]) for place, *rest in points])
     if curve["kind"] == MEASURED:
-        low, high = [point[2] for point in curve["points"]], [point[3] for point in curve["points"]]
+        low, high = ([point[1] if point[end] is None else point[end] for point in points] for end in (2, 3))
         axis.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
         for place, value in zip(x, y, strict=True):
             if place == base:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.report.plots.style import COLOURS, HOLLOW, INK, words
@@ -54,6 +54,19 @@ def looks(curves: list[Curve]) -> Iterator[tuple[Curve, dict[str, Any]]]:
         if curve["points"]:
             yield curve, look(curve, seen[curve["kind"]])
         seen[curve["kind"]] += 1
+
+
+def said(place: str, figures: Sequence[Any], whose: str) -> str:
+    """Return what a point says of itself.
+
+    Args:
+        place: Where it is.
+        figures: Its value, and the ends of its interval where they are known.
+        whose: Its curve.
+    """
+    value, *ends = figures
+    interval = f" [{ends[0]:.4g}, {ends[1]:.4g}]" if len(ends) > 1 and None not in ends[:2] else ""
+    return f"{place}: {value:.4g}{interval}, {whose}"
 
 
 def legend(figure: Figure, axes: list[Axes]) -> None:

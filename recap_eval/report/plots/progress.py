@@ -9,8 +9,8 @@ from recap_eval.artifact import RUN_FACTS, SEEN
 from recap_eval.files import canonical_json
 from recap_eval.report.forms import titled
 from recap_eval.report.plots.drawing import Drawing, rounded
-from recap_eval.report.plots.panels import panel_axes, size_of
-from recap_eval.report.plots.style import COLOURS, words
+from recap_eval.report.plots.panels import panel_axes, said, size_of
+from recap_eval.report.plots.style import COLOURS, tell, words
 from recap_eval.table import Row, Sweep, Table
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ def _paint(figure: Figure, found: dict[str, Any]) -> None:
             low = [point[1] if point[2] is None else point[2] for point in points]
             high = [point[1] if point[3] is None else point[3] for point in points]
             axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+            told = [said(f"{seen:,} samples", rest, curve["label"]) for seen, *rest in points]
+            tell(axis, points, told)
             known.setdefault(curve["label"], line)
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
