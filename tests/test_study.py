@@ -21,15 +21,17 @@ def test_the_loop_from_scenes_to_report_and_again(tmp_path):
     assert first.returncode == 0, first.stderr
     assert "demo/reports/clip.md" in first.stdout and "paired difference to p = 1" in first.stdout
     assert "$ recap-train clip --data demo/scenes --model scenes-tiny --p-original 0 " in first.stderr
-    assert "samples in" in first.stdout and "6 of 6 nodes done (0 of them before)" in first.stderr
+    assert "samples in" in first.stdout and "8 of 8 nodes done (0 of them before)" in first.stderr
     assert (tmp_path / "demo" / "reports" / "clip.svg").is_file()
+    report = (tmp_path / "demo" / "reports" / "clip.md").read_text()
+    assert "what scenes-tiny-p1-s0 gets wrong in scenes-long](failures/" in report
     for stamp in (tmp_path / "demo" / "done").iterdir():
         stamp.unlink()  # the commands themselves find what is made
     again = recap_apart("recap-eval", *words, "--only", "eval-seed=0-p=1", cwd=tmp_path)
     assert again.returncode == 0 and "is trained already" in again.stdout and "were there already" in again.stdout
     assert again.stdout.count("measured before, not measured again") == 5
     last = recap("recap-eval", *words, "--only", "report", "--dry-run", cwd=tmp_path)
-    assert "6 nodes under demo: 3 done, 3 to run" in last.stdout
+    assert "8 nodes under demo: 3 done, 5 to run" in last.stdout
 
 
 @pytest.mark.slow

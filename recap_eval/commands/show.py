@@ -144,6 +144,7 @@ def show_failures(args: argparse.Namespace) -> int:
     metric = choose_metric(result, args.metric)
     _check_right_and_wrong(result, metric)
     found = find_data(result, args.data or default_root())
+    args.html = args.html or (args.reports and _among_reports(args, result))
     if args.html and found.lack:
         raise DataError(f"A page shows images. {found.lack[0]}", found.lack[1])
     listing = list_failures(result, metric, found.data, args.failures, args.order, against)
@@ -159,6 +160,20 @@ def show_failures(args: argparse.Namespace) -> int:
     if args.html:
         print(f"\nPage: {args.html}")
     return 0
+
+
+def _among_reports(args: argparse.Namespace, result: Result) -> Path:
+    """Return where the reports of a folder look for a result's page.
+
+    Raises:
+        UserError: Something other than what the result gets wrong by its primary metric is to be shown.
+    """
+    from recap_eval.report.evidence_page import page_of
+
+    page = page_of(result)
+    if page is None or args.against or args.metric:
+        raise UserError("Reports lead to what a model gets wrong by a task's primary metric alone.", "Write it: --html FILE")
+    return Path(args.reports / page.file)
 
 
 def _check_right_and_wrong(result: Result, metric: str) -> None:

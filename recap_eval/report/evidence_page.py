@@ -52,7 +52,7 @@ def page_of(result: Result) -> Page | None:
     if kind in SHOWN:
         file = f"failures/{name}.html"
         title = f"what {result.model} gets wrong in {result.task}"
-        return Page("failures", file, f"recap-eval show {name} --html {REPORTS}/{file}", title)
+        return Page("failures", file, f"recap-eval show {name} --reports {REPORTS}", title)
     if kind == KIND and result.meta.get("files"):
         files = str(result.meta["files"])
         file = f"captions/{slug(files)}.html"

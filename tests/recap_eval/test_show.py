@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,6 +27,7 @@ from recap_eval.models.base import ModelId
 from recap_eval.registry import get_task
 from recap_eval.report.failures_page import failures_page, thumbnail
 from recap_eval.report.failures_text import listing_text, visible
+from recap_eval.report.render import render_board
 from recap_eval.results import new_record, result_path, settings_of, write_result
 from recap_eval.runner import identify
 from recap_eval.tasks.base import ItemScores, Scores
@@ -418,3 +420,14 @@ def test_the_page_of_a_measured_model(capsys, measured, world, tmp_path):
     assert code == 0 and json.loads(out)["unreadable_images"] == 0
     text = (tmp_path / "sub" / "page.html").read_text()
     assert "tiny-p0-s0 right" in text and (json.loads(out)["n_failures"] == 0 or "<mark>" in text)
+
+
+def test_a_page_lies_where_reports_lead_to_it(capsys, measured, world, tmp_path):
+    words = ["--leaderboards", measured, "--data", world, "--reports", tmp_path]
+    code, out, _ = show(capsys, "tiny-p1/scenes-zero", *words, "--json")
+    page = Path(json.loads(out)["html"])
+    assert code == 0 and page.is_file() and page.parents[1] == tmp_path / "failures"
+    render_board("clip", measured, tmp_path)
+    assert f"({page.relative_to(tmp_path).as_posix()})" in (tmp_path / "clip.md").read_text()
+    code, _, err = show(capsys, "tiny-p1/scenes-zero", *words, "--metric", "acc5")
+    assert code == 2 and "--html FILE" in err

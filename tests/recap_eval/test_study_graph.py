@@ -183,7 +183,7 @@ def test_the_shipped_study_is_the_committed_report(tmp_path):
     """Its commands are those by which the committed results were made, to the letter."""
     done = recap("recap-eval", "study", ROOT / "studies" / "clip-mix.yaml", "--root", "b", "--dry-run", "--json", cwd=tmp_path)
     nodes = {node["name"]: " ".join(node["command"]) for node in json.loads(done.stdout)["nodes"]}
-    assert len(nodes) == 20 and nodes["scenes"] == "recap-eval scenes b/scenes --preset v1"
+    assert len(nodes) == 29 and nodes["scenes"] == "recap-eval scenes b/scenes --preset v1"
     assert nodes["clip-seed=2-p=0.5"] == (
         "recap-train clip --data b/scenes --model scenes-tiny --p-original 0.5 --samples-seen 160000 --seed 2 "
         "--out b/clip-p0.5-s2 --no-eval"
