@@ -17,6 +17,7 @@ STATE = "checkpoint.pt"  # of a run that can go on
 SCHEMA_VERSION = 1
 KINDS = ("captions", "clip", "autoencoder", "diffusion", "captioner", "images")
 SEEN, TOTAL = "samples_seen", "samples_total"  # of `made`: so far, and of a training on its way how many there will be
+FACTS = "facts"  # of `made`: what its maker says of the data, by name, such as how noisy the alt-texts are
 RUN_FACTS = (  # of `made`: what runs of one sweep have in common
     "recipe",
     "recipe_digest",
@@ -24,6 +25,7 @@ RUN_FACTS = (  # of `made`: what runs of one sweep have in common
     "train_data",
     "precision",
     "mix",
+    FACTS,
     "sampled",
 )
 

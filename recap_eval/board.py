@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from recap_eval.artifact import FACTS
 from recap_eval.errors import DataError, unknown_name
 from recap_eval.files import canonical_json
 from recap_eval.results import Result, disagreement, scale_of, unit_of
@@ -78,6 +79,8 @@ class Board:
         means: Means over columns that reports derive from published rows.
         trade_off: Labels of a column and of a mean, which are drawn against each other along the axis.
         by_data: Whether each data set has a section of its own, with models side by side and questions below each other.
+        where: Facts of a model's making that it must have to stand on the board, by name.
+        facts: What the makers of its models must have said of their data (`recap-train --fact`), and of no other board's.
     """
 
     name: str
@@ -92,6 +95,8 @@ class Board:
     means: tuple[Mean, ...] = ()
     trade_off: tuple[str, ...] = ()
     by_data: bool = False
+    where: dict[str, Any] = field(default_factory=dict)
+    facts: tuple[str, ...] = ()
 
 
 def board_files(leaderboards: Path) -> dict[str, Path]:
@@ -118,7 +123,9 @@ def load_board(name: str, leaderboards: Path) -> Board:
             raise TypeError("published is a list")
         means = tuple(_mean(mean, columns) for mean in record.pop("means", []))
         trade_off = _trade_off(record.pop("trade_off", []), columns, means)
-        return Board(name=name, columns=columns, published=tuple(published), means=means, trade_off=trade_off, **record)
+        facts = tuple(map(str, record.pop("facts", [])))
+        rest: dict[str, Any] = {"published": tuple(published), "means": means, "trade_off": trade_off, "facts": facts}
+        return Board(name=name, columns=columns, **rest, **record)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, KeyError) as error:
         raise DataError(f"{files[name]} is not a board ({error}).", "Model it on the shipped boards/clip.toml.") from error
 
@@ -135,6 +142,13 @@ def _trade_off(labels: list[str], columns: tuple[Column, ...], means: tuple[Mean
     if labels and (len(labels) != len(known) or any(label not in names for label, names in zip(labels, known, strict=False))):
         raise TypeError(f"trade_off: {labels} are no column and mean of it")
     return tuple(labels)
+
+
+def belonging(board: Board, results: list[Result]) -> list[Result]:
+    """Return the results that a board is about: of their models' data that was said which it asks for, and no more."""
+    wanted = set(board.facts)
+    said = [found for found in results if set(found.meta.get(FACTS) or ()) == wanted]
+    return [found for found in said if all(found.meta.get(name) == value for name, value in board.where.items())]
 
 
 def asked(board: Board, number: int, results: list[Result]) -> list[Result]:

@@ -7,12 +7,12 @@ completeness) stand in it, and those that do not are left out with the field tha
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recap_eval.artifact import RUN_FACTS, SEEN, TOTAL
-from recap_eval.board import Board, as_measured, asked, comparable, load_board, with_variants
+from recap_eval.artifact import FACTS, RUN_FACTS, SEEN, TOTAL
+from recap_eval.board import Board, as_measured, asked, belonging, comparable, load_board, with_variants
 from recap_eval.column_scores import ColumnScores
 from recap_eval.files import canonical_json
 from recap_eval.imported import imported_tables
@@ -58,8 +58,9 @@ def build_table(name: str, leaderboards: Path, results: list[Result] | None = No
     Raises:
         UserError, DataError: See `load_board`, `load_published` and `read_results`.
     """
-    results = read_results(leaderboards) if results is None else results
-    board = with_variants(load_board(name, leaderboards), results)
+    board = load_board(name, leaderboards)
+    results = belonging(board, read_results(leaderboards) if results is None else results)
+    board = with_variants(board, results)
     parts = _by_data(board, [one for one in results if not one.on_the_way])
     filled = [_fill(board, some) for some in parts.values()]
     underway, apart_underway = _on_the_way(board, results)
@@ -140,7 +141,7 @@ def _course(board: Board, places: dict[int, dict[int, list[Result]]]) -> Course:
     rows = [replace(_row(board, f"{seen:,} samples", None, places[seen]), seen=seen) for seen in sorted(places)]
     meta = next(iter(rows[0].cells.values())).results[0].meta
     axis = meta.get(board.axis)
-    facts = {fact: str(meta.get(fact)) for fact in RUN_FACTS} | {SEEN: str(meta[TOTAL])}
+    facts = dict(zip(RUN_FACTS, _run_facts(meta), strict=True)) | {SEEN: str(meta[TOTAL])}
     where = [] if axis is None else [f"p = {axis:g}"]
     return Course(", ".join([_title(facts), *where]), axis, tuple(rows))
 
@@ -161,10 +162,20 @@ def _sweep_key(meta: dict[str, Any], axis: str) -> tuple[str, ...] | None:
     """Return what rows of a sweep have in common, or None for a model that has no value on the axis."""
     if not isinstance(meta.get(axis), int | float):
         return None
-    return tuple(str(meta.get(fact)) for fact in RUN_FACTS)
+    return _run_facts(meta)
+
+
+def _run_facts(meta: dict[str, Any]) -> tuple[str, ...]:
+    said = meta.get(FACTS) or {}
+    told = meta | {FACTS: ", ".join(f"{name} {_plain(value)}" for name, value in sorted(said.items())) or None}
+    return tuple(str(told.get(fact)) for fact in RUN_FACTS)
 
 
 Labels = dict[tuple[str, str], str]  # of models, by name and revision
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _rows(board: Board, by_column: dict[int, list[Result]], labels: Labels) -> tuple[tuple[Sweep, ...], tuple[Row, ...]]:
@@ -179,7 +190,8 @@ def _rows(board: Board, by_column: dict[int, list[Result]], labels: Labels) -> t
                 single[found.maker][number].append(found)
             else:
                 groups[key][float(found.meta[board.axis])][number].append(found)
-    sweeps = tuple(_sweep(board, key, groups[key]) for key in sorted(groups))
+    said = RUN_FACTS.index(FACTS)
+    sweeps = tuple(_sweep(board, key, groups[key]) for key in sorted(groups, key=lambda key: (key[said], key)))
     return sweeps, tuple(_row(board, labels[who], None, cells) for who, cells in sorted(single.items()))
 
 
@@ -253,14 +265,37 @@ def best_along_axis(sweep: Sweep, number: int, metric: str) -> tuple[list[Row], 
     Returns:
         None if there are fewer than two such rows, or fewer than two seeds common to all of them.
     """
-    rows = [row for row in sweep.rows if number in row.cells]
-    scores = [{_seed(found): _value(found, metric) for found in row.cells[number].results} for row in rows]
-    if len(rows) < 2:
+    found = seed_scores(sweep, number, metric)
+    best = None if found is None else best_place(found.scores, found.upward)
+    return None if found is None or best is None else (list(found.rows), best)
+
+
+@dataclass(frozen=True)
+class SeedScores:
+    """A column's figures along the axis, seed by seed.
+
+    Args:
+        rows: The rows that have it.
+        seeds: Training seeds that all of them have.
+        scores: A list a seed: a figure a row.
+        upward: Whether higher is better.
+    """
+
+    rows: tuple[Row, ...]
+    seeds: tuple[int, ...]
+    scores: tuple[tuple[float, ...], ...]
+    upward: bool
+
+
+def seed_scores(sweep: Sweep, number: int, metric: str) -> SeedScores | None:
+    """Return a column's figures by seed; None if fewer than two rows have it, or no seed all of them."""
+    rows = tuple(row for row in sweep.rows if number in row.cells)
+    known = [{_seed(found): _value(found, metric) for found in row.cells[number].results} for row in rows]
+    common = sorted(set.intersection(*(set(one) for one in known))) if len(rows) > 1 else []
+    if not common:
         return None
-    common = sorted(set.intersection(*(set(known) for known in scores)))
-    upward = rows[0].cells[number].results[0].record["metrics"][metric]["higher_is_better"]
-    found = best_place([[known[seed] for known in scores] for seed in common], upward) if common else None
-    return None if found is None else (rows, found)
+    upward = bool(rows[0].cells[number].results[0].record["metrics"][metric]["higher_is_better"])
+    return SeedScores(rows, tuple(common), tuple(tuple(one[seed] for one in known) for seed in common), upward)
 
 
 def _corrected(found: dict[float, Difference | None]) -> dict[float, Difference]:
@@ -285,7 +320,7 @@ def _title(facts: dict[str, str]) -> str:
     known |= {SEEN: f"{int(known[SEEN]):,} samples seen"} if SEEN in known else {}
     known |= {"train_data": f"training data {known['train_data'][:8]}"} if "train_data" in known else {}
     known |= {"sampled": f"sampled with {known['sampled']}"} if "sampled" in known else {}
-    order = ("recipe", SEEN, "precision", "mix", "train_data", "sampled")
+    order = ("recipe", FACTS, SEEN, "precision", "mix", "train_data", "sampled")
     return ", ".join(known[fact] for fact in order if fact in known) or "runs of one kind"
 
 

@@ -210,7 +210,7 @@ def best_place(scores: np.ndarray | Sequence[Sequence[float]], upward: bool = Tr
     seeds, places = signed.shape
     if seeds < 2 or places < 1:
         return None
-    counts, weights = _resamples(seeds)
+    counts, weights = resamples(seeds)
     means = counts @ signed / seeds
     winners = means >= means.max(axis=1, keepdims=True) - SAME
     shares = (winners / winners.sum(axis=1, keepdims=True) * weights[:, None]).sum(axis=0)
@@ -218,8 +218,8 @@ def best_place(scores: np.ndarray | Sequence[Sequence[float]], upward: bool = Tr
     return BestPlace(tuple(map(float, shares)), _likely(shares), seeds, seeds**seeds if exact else DRAWS, exact)
 
 
-def _resamples(seeds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (R, S) counts of each seed in each resample, and (R,) weights that sum to 1."""
+def resamples(seeds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (R, S) counts of each seed in each resample, and (R,) weights that sum to 1; all there are, up to eight seeds."""
     import numpy as np
 
     if seeds > MOST_EXACT:

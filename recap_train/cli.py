@@ -92,7 +92,7 @@ def _runs(args: argparse.Namespace) -> list[Run]:
         Run(
             args.data, one, mix, samples_of(one, args.samples_seen), args.seed, args.out or Path("OUT"),
             _name(args, one, mix, last=one is recipes[-1]), roles, precision, args.skip_bad, engine, loading, captions, start,
-            evals,
+            evals, dict(args.fact),
         )
         for one in recipes
     ]  # fmt: skip

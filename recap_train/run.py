@@ -49,6 +49,7 @@ class Run:
         captions: Caption files to join, if a role is in them.
         start: Weights and tokenizer that it starts from.
         evals: Measuring on the way; changes nothing in what is trained.
+        facts: What is said of the data, by name; it changes nothing either, but stands beside the results.
     """
 
     data: Path | str
@@ -66,6 +67,7 @@ class Run:
     captions: CaptionSource | None = None
     start: Start = field(default_factory=Start)
     evals: Evals | None = None
+    facts: dict[str, float | str] = field(default_factory=dict)
 
     def schedule(self) -> Schedule:
         """Return the run's length and optimiser.
@@ -114,6 +116,7 @@ def identity_of(run: Run, data: str, window: int | None = None) -> str:
         "mix": run.mix.settings,
         "window": window,
         "start": _start(run.start, data, window),
+        "facts": run.facts,
     }
     said = {name: value for name, value in later.items() if value}
     return digest_json([*parts, said] if said else parts)

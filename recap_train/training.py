@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from recap_eval.artifact import Artifact
+from recap_eval.artifact import FACTS, Artifact
 from recap_eval.errors import UserError
 from recap_train.captions import preview
 from recap_train.gpus import peak_of
@@ -145,5 +145,6 @@ def made_of(run: Run, loop: Loop, data: TrainingData, seen: int, ledger: Ledger)
         "parameters": sum(weight.numel() for weight in loop.spread.module.parameters()),
     }
     made |= ledger.mix.describe() | ({"mix": run.mix.settings} if run.mix.settings else {})
+    made |= {FACTS: run.facts} if run.facts else {}
     made |= {"source_data": data.source} if data.source != data.fingerprint else {}
     return made | run.engine.identity() | ({"stage": run.recipe.stage} if run.recipe.stage else {})

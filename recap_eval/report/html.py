@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recap_eval.published import PublishedTable
-from recap_eval.report import cells, text
+from recap_eval.report import cells, moves, text
 from recap_eval.report.evidence import PAGE
 from recap_eval.report.forms import Form, forms
 from recap_eval.report.opening import opening
@@ -77,6 +77,7 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str], looks
         }
         for sweep in table.sweeps
     ]  # fmt: skip
+    groups = [*_moves(table, links), *groups]
     groups += [_group(table, group, links) for group in table.groups]
     groups += [_course(table, course, links) for course in table.courses]
     page: str = environment().get_template("board.html").render(
@@ -87,6 +88,23 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str], looks
         hint=text.measure_command(table.board), records=f"{PAGE.format(board=table.board.name)}.html", looks=looks,
     )  # fmt: skip
     return page + "\n"
+
+
+def _moves(table: Table, links: dict[str, str]) -> list[dict[str, object]]:
+    """Return where the best p lies in each world, of a board that tells worlds apart."""
+    found = moves.worlds(table)
+    rows = []
+    for world in found:
+        told = []
+        for best in world.best:
+            link = links[str(best.cell.results[0].path)] if best else ""
+            plain = {"half": "", "delta": "", "best": False, "tied": False, "link": link}
+            told.append({"text": best.text() if best else moves.EMPTY} | plain)
+        first, *others = (f"{value:g}" for value in world.at)
+        rows.append((first, others, told))
+    facts: dict[str, object] = {"title": moves.title(table), "support": moves.sentences(table, found) if found else []}
+    facts |= {"has_delta": False, "after": text.MOVES, "first": list(table.board.facts), "rows": rows}
+    return [facts | {"headers": [column.label for column in table.board.columns]}] if found else []
 
 
 def _group(table: Table, group: Group, links: dict[str, str]) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from recap_eval.published import IMPORTED, PUBLISHED
 from recap_eval.report.cells import base_name
 from recap_eval.report.support import FEW_SEEDS
@@ -60,7 +62,9 @@ def _what(table: Table) -> str:
         each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         places = ", ".join(row.label for row in sweep.rows)
         parts.append(f"p = {places} with {each} training seed{'' if seeds == [1] else 's'} each")
-    return f"Measured: {'; '.join(parts)}; on {_data(table)}."
+    counted = Counter(parts)
+    told = [f"{part}{f', {times} times' if times > 1 else ''}" for part, times in counted.items()]
+    return f"Measured: {'; '.join(told)}; on {_data(table)}."
 
 
 def _data(table: Table) -> str:

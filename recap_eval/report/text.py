@@ -7,6 +7,7 @@ from functools import partial
 
 from recap_eval.board import Board, Column
 from recap_eval.published import IMPORTED, PUBLISHED, PublishedRow, PublishedTable
+from recap_eval.report import moves
 from recap_eval.report.cells import (
     BEST,
     aligned,
@@ -36,6 +37,10 @@ NOT_RANKED = {
 }
 BEHIND = (
     "Each figure leads to its records in {page}: command, data, protocol, seeds, files of all items, and the first of them."
+)
+MOVES = (
+    "Each cell: the best p, in braces all that hold it in 95 % of resampled seeds, then what it gains over the baseline with "
+    "its 95 % interval; *: after Holm's correction within its training data."
 )
 Looks = Sequence[tuple[str, str]]
 LEGEND_ITEMS = "{figures} ± half-width of the 95 % t-interval over items, clustered by image."
@@ -100,6 +105,9 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str], looks: 
     """
     board, link = table.board, partial(_linked, links)
     parts = [f"# {board.title}", board.note, "\n".join(f"> {line}  " for line in opening(table)).rstrip()]
+    if found := moves.worlds(table):
+        parts += [f"## {moves.title(table)}", "\n".join(f"- {line}" for line in moves.sentences(table, found))]
+        parts += [pipe(moves.grid(table, found, link)), MOVES]
     for sweep in table.sweeps:
         rows = sweep.rows
         parts += [f"## {sweep.title}", "\n".join(f"- {line}" for line in support(table, sweep))]
@@ -252,6 +260,8 @@ def csv(table: Table) -> str:
 def terminal(table: Table) -> str:
     """Render the table for a terminal: aligned columns, no markup."""
     parts = [table.board.title]
+    if found := moves.worlds(table):
+        parts += [moves.title(table), aligned(moves.grid(table, found)), *moves.sentences(table, found)]
     for sweep in table.sweeps:
         parts += [sweep.title, _plain(table, sweep.rows, "p")]
         parts += [f"paired difference to {base_name(table.board)}:", _plain(table, sweep.rows, "p", deltas=True)]

@@ -94,6 +94,7 @@ def _run(args: argparse.Namespace, recipe: ImageRecipe, dropout: float, ema: flo
     return Run(
         args.data, recipe, mix, args.samples_seen, args.seed, args.out, args.name or f"{recipe.name}-{mix.label}-s{args.seed}",
         roles, precision_of(args.precision, device), args.skip_bad, engine, loading_of(args), captions_of(args),
+        facts=dict(args.fact),
     )  # fmt: skip
 
 

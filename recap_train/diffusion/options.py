@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recap_eval.console import add_command, as_path, positive, positive_number, positive_or_all
-from recap_train.options import add_captions, add_dry_run, add_engine, add_loading, add_need
+from recap_train.options import add_captions, add_dry_run, add_engine, add_facts, add_loading, add_need
 
 DIT_EXAMPLES = """examples:
   recap-train vae --data scenes --out runs/vae
@@ -53,6 +53,7 @@ def add_dit(commands: Any) -> argparse.ArgumentParser:
     other.add_argument("--batch-size", type=positive, metavar="N", help="samples a step")
     other.add_argument("--lr", type=positive_number, metavar="LR", help="learning rate")
     add_captions(dit, dropout=None)
+    add_facts(dit)
     for add in (add_loading, add_engine, _add_eval, add_dry_run):
         add(dit)
     return dit
@@ -64,7 +65,7 @@ def add_vae(commands: Any) -> argparse.ArgumentParser:
     need = add_need(vae, "folder of shards, scenes or prepared; pattern of files or URLs")
     need.add_argument("--recipe", default="vae-scenes", metavar="R", help="vae-scenes (default), or recipe.json")
     need.add_argument("--samples-seen", type=positive, default=40_000, metavar="N", help="images to see in all (default 40000)")
-    vae.set_defaults(p_original=1.0)
+    vae.set_defaults(p_original=1.0, fact=[])
     add_captions(vae, dropout=0.0)
     for add in (add_loading, add_engine):
         add(vae)

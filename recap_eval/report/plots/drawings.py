@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from recap_eval.report.plots import captions, mix, over_axis, progress, truth
+from recap_eval.report.plots import captions, mix, over_axis, places, progress, truth
 
-DRAWINGS = (*over_axis.DRAWINGS, *mix.DRAWINGS, *progress.DRAWINGS, *captions.DRAWINGS, *truth.DRAWINGS)
+DRAWINGS = (*places.DRAWINGS, *over_axis.DRAWINGS, *mix.DRAWINGS, *progress.DRAWINGS, *captions.DRAWINGS, *truth.DRAWINGS)
 NAMED = {drawing.name: drawing for drawing in DRAWINGS}
 
 
