@@ -20,7 +20,6 @@ from recap_train.diffusion.pipeline import OWN, write_pipeline
 from recap_train.diffusion.process import process_named
 from recap_train.diffusion.recipe import ImageRecipe
 from recap_train.diffusion.text import open_text_encoder
-from recap_train.diffusion.whitening import begin_whitened, moments_of, texts_of
 from recap_train.ledger import Ledger
 from recap_train.loop import Loop, Progress
 from recap_train.parallel import World, joined, spread
@@ -70,7 +69,7 @@ def train(run: Run, parts: Parts, hooked: Hooks | None = None) -> tuple[Artifact
         if world.main:
             show_samples(run, opened.data)
         feed = opened.data.feed(run, opened.plan, encoders.text.tokens)
-        loop = make_loop(run, encoders, feed, opened.identity, world, partial(texts_of, opened.data))
+        loop = make_loop(run, encoders, feed, opened.identity, world)
         loop.name_of = partial(names_of, opened.data)
         describe = partial(_made, run, loop, opened.data, encoders)
         loop.hooks = hooked(run, loop, encoders, describe) if hooked is not None else ()
@@ -111,28 +110,14 @@ def read_encoded(run: Run, encoders: Encoders) -> TrainingData:
     return EncodedData(read_training_data(run), encoders)
 
 
-def make_loop(
-    run: Run, encoders: Encoders, feed: Batches, identity: str, world: World, texts: Callable[[], list[str]] | None = None
-) -> Loop:
-    """Return the loop that trains a network on a feed of batches, encoded or not.
-
-    Args:
-        run: The run.
-        encoders: What is in front of the network.
-        feed: The batches.
-        identity: Digest of everything the run depends on.
-        world: The processes.
-        texts: Gives texts of the data set, for a recipe that whitens their states; None to begin without that.
-    """
+def make_loop(run: Run, encoders: Encoders, feed: Batches, identity: str, world: World) -> Loop:
+    """Return the loop that trains a network on a feed of batches, encoded or not."""
     from recap_train.diffusion.encoded import Encoded
     from recap_train.diffusion.objective import Denoising
     from recap_train.diffusion.transformer import build, prepare
 
     assert isinstance(run.recipe, ImageRecipe)
-    network = build(run.recipe, encoders.text.width, run.seed)
-    if run.recipe.model_cfg["text_whitening"] and texts is not None:
-        begin_whitened(network, *moments_of(encoders, texts()))
-    denoiser = prepare(network, run.precision, world, run.engine)
+    denoiser = prepare(build(run.recipe, encoders.text.width, run.seed), run.precision, world, run.engine)
     held = Spread(*spread(denoiser, denoiser.blocks(), world))
     process = process_named(run.recipe.model_cfg["objective"])
 

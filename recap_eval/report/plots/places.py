@@ -40,7 +40,7 @@ def _paint(figure: Figure, found: dict[str, Any]) -> None:
         axis.grid(visible=False)
         for above, beside, p, words in panel["cells"]:
             x, y = across.index(beside), up.index(above)
-            axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=shades(p), linewidth=0))
+            axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shades(p), edgecolor="white", linewidth=1))
             colour = "white" if p > WHITE_ABOVE else "black"
             put: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6.5, "parse_math": False}
             axis.annotate(words.replace("; ", "\n"), (x, y), color=colour, **put)
