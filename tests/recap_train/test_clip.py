@@ -1,3 +1,4 @@
+import argparse
 import json
 import os
 import random
@@ -6,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -379,3 +381,22 @@ def test_a_recipe_of_ones_own_with_open_clips_tokenizer(world, tmp_path):
 def test_configs_that_need_more_are_refused(name):
     with pytest.raises(UserError, match="not trained here yet"):
         load_recipe(name)
+
+
+def test_what_is_said_of_the_data_stands_beside_the_weights_and_changes_none(world, tmp_path):
+    plain, said = make_run(world, tmp_path / "a"), replace(make_run(world, tmp_path / "b"), facts={"alt_noise": 0.4})
+    one, _ = train(plain)
+    other, _ = train(said)
+    assert one.revision == other.revision and "facts" not in one.made and other.made["facts"] == {"alt_noise": 0.4}
+    with pytest.raises(UserError):  # another run's folder
+        train(replace(plain, out=said.out))
+
+
+def test_facts_are_names_and_values(capsys):
+    from recap_train.options import fact
+
+    assert fact("alt_noise=0.4") == ("alt_noise", 0.4) and fact("captioner=llava=1") == ("captioner", "llava=1")
+    assert fact("x=inf") == ("x", "inf") and fact("x=nan") == ("x", "nan")
+    for words in ("alt noise=1", "=1", "alt_noise", "alt_noise="):
+        with pytest.raises(argparse.ArgumentTypeError, match="NAME=VALUE"):
+            fact(words)
