@@ -37,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     diffusion.add_vae(commands).set_defaults(run=run_vae)
     diffusion.add_precompute(commands).set_defaults(run=run_precompute)
     captioner.add_captioner(commands).set_defaults(run=run_captioner)
+    options.add_halve(commands).set_defaults(run=run_halve)
     options.add_list(commands).set_defaults(run=run_list)
     return parser
 
@@ -186,6 +187,19 @@ def run_captioner(args: argparse.Namespace) -> int:
     from recap_train.captioner.command import train_captioner
 
     return train_captioner(args)
+
+
+def run_halve(args: argparse.Namespace) -> int:
+    """Round a model's weights to half precision."""
+    from recap_train.halving import halve
+
+    artifact, known = halve(args.model, args.out, args.name)
+    size = sum((args.out / file).stat().st_size for file in artifact.files)
+    if args.json:
+        print(json.dumps({"artifact": str(args.out), "name": artifact.name, "made_before": known, "bytes": size}))
+    else:
+        print(f"{args.out}: {artifact.name} in half precision, {size / 1e6:.1f} MB{', made before' if known else ''}.")
+    return 0
 
 
 def run_list(args: argparse.Namespace) -> int:

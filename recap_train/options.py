@@ -35,6 +35,12 @@ PREPARE_EXAMPLES = """examples:
 
 Takes S x S x 3 bytes an image, twice that while it is made. Stopped, the same command goes on."""
 
+HALVE_EXAMPLES = """examples:
+  recap-train halve runs/dit-p0 --out small/dit-p0
+  recap-eval t2i --model small/dit-p0 --suite scenes --scorer runs/clip --data scenes
+
+It is a model of its own: measure it, rather than take the whole one's figures."""
+
 
 def add_clip(commands: Any) -> argparse.ArgumentParser:
     """Add the command that trains CLIP."""
@@ -79,6 +85,15 @@ def add_prepare(commands: Any) -> argparse.ArgumentParser:
 def add_list(commands: Any) -> argparse.ArgumentParser:
     """Add the command that lists recipes."""
     return add_command(commands, "list", "list recipes with their sizes")
+
+
+def add_halve(commands: Any) -> argparse.ArgumentParser:
+    """Add the command that halves a model's size."""
+    halve = add_command(commands, "halve", "round a model's weights to half precision: half the size", HALVE_EXAMPLES)
+    halve.add_argument("model", type=as_path, metavar="DIR", help="folder of a finished model")
+    halve.add_argument("--out", type=as_path, required=True, metavar="DIR", help="folder of the small one")
+    halve.add_argument("--name", help="what tables call it (default: as before)")
+    return halve
 
 
 def as_data(text: str) -> Path | str:

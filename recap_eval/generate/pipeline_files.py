@@ -9,6 +9,7 @@ from typing import Any
 from recap_eval.artifact import find_artifact, verify
 from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_file, digest_json, read_json
+from recap_eval.models.shipped import place_of
 
 INDEX = "model_index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -52,13 +53,13 @@ class PipelineFiles:
 
 
 def find_pipeline(spec: str) -> PipelineFiles:
-    """Return a pipeline by its folder, or from the hub.
+    """Return a pipeline by its folder, from the hub, or by the name of one that comes with the package.
 
     Raises:
         UserError: There is neither.
         DataError: The folder holds no pipeline, code of its own, pickled or damaged weights; or the hub cannot be reached.
     """
-    folder = Path(spec).expanduser()
+    folder = place_of(spec)
     if folder.is_dir():
         return _described(folder.resolve(), "")
     if folder.exists() or spec.count("/") != 1 or spec.startswith((".", "/", "~")):

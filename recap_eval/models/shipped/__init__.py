@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parent
 
 def shipped_models() -> list[str]:
     """Return their names."""
-    return sorted(path.parent.name for path in FOLDER.glob("*/config.json"))
+    return sorted(path.parent.name for path in FOLDER.glob("*/artifact.json"))
 
 
 def place_of(name: str) -> Path:
