@@ -19,6 +19,7 @@ RESOURCES = {  # what a node takes, and how that is told: on GPUs, by the clock,
     "gpu_hours": "{} GPU-hours", "hours": "{} hours", "disk_gb": "{} GB", "usd": "${}",
 }  # fmt: skip
 OWN = ("root", "out", "steps")  # placeholders that are no parameter
+EXTENDS = "extends"
 SEE = "docs/studies.md, studies/clip-mix.yaml"
 
 
@@ -81,9 +82,7 @@ def read_study(path: Path, sets: list[str], root: Path | None = None) -> Study:
     Raises:
         UserError: No such file, or it is not a study; the message names the place in it.
     """
-    record = _load(path)
-    place = str(path)
-    _known(record, [f.name for f in fields(Study)], place)
+    record, place = _extended(path), str(path)
     for key in ("name", "root", "steps"):
         if not record.get(key):
             raise UserError(f"{place}: {key} is missing.", f"Model it on {SEE}.")
@@ -98,6 +97,28 @@ def read_study(path: Path, sets: list[str], root: Path | None = None) -> Study:
     study_root = str(root) if root is not None else _text(record["root"], f"{place}: root")
     steps = tuple(_step(entry, f"{place}: step {number}") for number, entry in enumerate(_list(record["steps"], place), 1))
     return Study(_text(record["name"], place), study_root, steps, grid, parameters, _text(record.get("about", ""), place))
+
+
+def _extended(path: Path) -> dict[str, Any]:
+    """Return a file's record; of one that extends another, the other's with what this one says put in its place.
+
+    Parameters and axes are replaced one by one and must be known to the other; steps are the other's.
+    """
+    record, place = _load(path), str(path)
+    _known(record, [*(f.name for f in fields(Study)), EXTENDS], place)
+    if EXTENDS not in record:
+        return record
+    base = path.parent / _text(record.pop(EXTENDS), f"{place}: {EXTENDS}")
+    found = _load(base)
+    if EXTENDS in found:
+        raise UserError(f"{place} extends {base}, which extends another.", "Extend that one.")
+    if "steps" in record:
+        raise UserError(f"{place} extends {base} and has steps of its own.", "Leave them out, or extend nothing.")
+    for key in ("parameters", "grid"):
+        mine, theirs = _table(record, key, place), _table(found, key, str(base))
+        _known(mine, list(theirs), f"{place}: {key}")
+        record[key] = theirs | mine
+    return found | record
 
 
 def _load(path: Path) -> dict[str, Any]:
