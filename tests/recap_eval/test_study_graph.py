@@ -222,3 +222,23 @@ def test_hours_that_the_author_reckons_count_until_a_node_has_told(tmp_path):
     name = "clip-seed=0-p=0"
     told = {name: Stamp(graph.nodes[name].key, 60.0, False, [])}
     assert rates(graph, told) == {"clip": 60.0}
+
+
+def test_a_study_that_extends_another_says_only_what_differs(tmp_path):
+    (tmp_path / "base.yaml").write_text(STUDY)
+    small = tmp_path / "small.yaml"
+    small.write_text("extends: base.yaml\nname: small\nroot: elsewhere\nparameters: {size: 7}\ngrid: {p: [0.5]}\n")
+    base, found = read_study(tmp_path / "base.yaml", []), read_study(small, [])
+    assert (found.name, found.root, found.steps) == ("small", "elsewhere", base.steps)
+    assert found.parameters == base.parameters | {"size": "7"} and found.grid == base.grid | {"p": ("0.5",)}
+    assert read_study(small, ["size=8"]).parameters["size"] == "8"
+    for words, what in (
+        ("extends: none.yaml\n", r"none\.yaml cannot be read"),
+        ("extends: base.yaml\nparameters: {siz: 7}\n", "Unknown key 'siz'"),
+        ("extends: base.yaml\nsteps: []\n", "steps of its own"),
+        ("extends: small.yaml\n", "extends another"),
+    ):
+        other = tmp_path / "other.yaml"
+        other.write_text(words)
+        with pytest.raises(UserError, match=what):
+            read_study(other, [])
