@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recap_eval.commands.clip import draw_scenes, finish
-from recap_eval.data.root import default_cache, default_root, is_chosen
+from recap_eval.data.root import data_root, default_cache, is_chosen
 from recap_eval.errors import DataError
 from recap_eval.tasks.captioner import CaptionerTask, choose
 
@@ -50,7 +50,7 @@ def find_data(args: argparse.Namespace) -> tuple[Path, list[CaptionerTask], dict
         UserError: An unknown task.
         DataError: Nothing can be run.
     """
-    root = args.data or default_root()
+    root = data_root(args.data)
     tasks, absent = choose(args.tasks, root)
     if not tasks and args.tasks is None and args.data is None and not is_chosen():
         draw_scenes(root)

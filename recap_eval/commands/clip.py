@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recap_eval.data.root import default_cache, default_root, is_chosen
+from recap_eval.data.root import data_root, default_cache, is_chosen
 from recap_eval.errors import DataError, UserError
 from recap_eval.memory import keep_freed_memory
 from recap_eval.registry import choose_tasks, how_to_get
@@ -28,7 +28,7 @@ def find_data(args: argparse.Namespace) -> tuple[Path, list[Task], dict[str, Dat
     Raises:
         DataError: Nothing can be run.
     """
-    root = args.data or default_root()
+    root = data_root(args.data)
     tasks = choose_tasks(args.tasks, root, args.templates or "")
     nothing = args.data is None and not is_chosen() and all(task.missing(root) for task in tasks)
     if nothing and any("scenes" in task.row.suites for task in tasks):

@@ -151,12 +151,12 @@ def _real_images(args: argparse.Namespace, sheets: list[Sheet]) -> tuple[dict[st
     Raises:
         DataError: They were asked for by name of folder or data root, and are not there.
     """
-    from recap_eval.data.root import default_root
+    from recap_eval.data.root import data_root
     from recap_eval.generate.presets import PRESETS
     from recap_eval.generate.prompt_sources import read_preset
     from recap_eval.scoring import find_reference
 
-    root = args.data or default_root()
+    root = data_root(args.data)
     if args.reference:
         items = find_reference(args.reference, root).items
         found = {item.key: item for item in items} | {Path(item.key).with_suffix("").as_posix(): item for item in items}

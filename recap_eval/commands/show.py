@@ -13,7 +13,7 @@ from typing import Any
 from recap_eval.data.describe import Thing
 from recap_eval.data.digests import MEMORY, Digests, fingerprint
 from recap_eval.data.items import AnyData
-from recap_eval.data.root import default_cache, default_root
+from recap_eval.data.root import data_root, default_cache
 from recap_eval.errors import DataError, UserError, nearest
 from recap_eval.failures import Listing, choose_metric, list_failures
 from recap_eval.files import write_text
@@ -143,7 +143,7 @@ def show_failures(args: argparse.Namespace) -> int:
     against = find_result(args.against, args.leaderboards) if args.against else None
     metric = choose_metric(result, args.metric)
     _check_right_and_wrong(result, metric)
-    found = find_data(result, args.data or default_root())
+    found = find_data(result, data_root(args.data))
     args.html = args.html or (args.reports and _among_reports(args, result))
     if args.html and found.lack:
         raise DataError(f"A page shows images. {found.lack[0]}", found.lack[1])

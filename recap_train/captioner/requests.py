@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.artifact import find_artifact
-from recap_eval.errors import UserError
+from recap_eval.errors import DataError, UserError
 from recap_eval.files import digest_file, digest_json
 from recap_eval.models.hub import fetch_files
 from recap_eval.models.shipped import place_of
@@ -67,9 +67,12 @@ def caption_key(args: argparse.Namespace) -> str:
 
     Raises:
         UserError: It is not said, and the data are no scenes, which say it themselves.
+        DataError: There is no data.
     """
     from recap_train.training_data import declared_roles
 
+    if isinstance(args.data, Path) and not args.data.exists():
+        raise DataError(f"{args.data} does not exist.", "Check the path; scenes can be made with: recap-eval scenes OUT")
     declared = declared_roles(args.data).get("recaption")
     key = args.caption_key or declared
     if key is None:

@@ -138,7 +138,7 @@ def test_the_same_weights_under_another_name_are_another_model(measured, model, 
         (["--tasks", "scenes-zeroshoot"], 2, ["Unknown task", "'scenes-zeroshot'"]),
         (["--tasks", ","], 2, ["names no task"]),
         (["--precision", "fp8"], 2, ["Unknown precision"]),
-        (["--data", "/nowhere"], 1, ["scenes-zeroshot", "/nowhere"]),
+        (["--data", "/nowhere"], 1, ["/nowhere does not exist", "--data DIR"]),
     ],
 )
 def test_wrong_words(words, code, fragments, model, world, tmp_path):

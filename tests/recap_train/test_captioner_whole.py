@@ -193,7 +193,7 @@ def test_the_command_measures_on_the_way_and_afterwards(world, tmp_path):
         (("--recipe", "scenes-tiney"), 2, "Did you mean 'scenes-tiny'"),
         (("--init", "x", "--data", "y"), 2, "is trained whole, from nothing"),
         ((), 2, "--data is needed"),
-        (("--data", "nothing-here"), 2, "Which member holds the captions"),
+        (("--data", "nothing-here"), 1, "nothing-here does not exist"),
         (("--data", "nothing-here", "--caption-key", "txt"), 1, "nothing-here"),
         (("--recipe", "recipe.json"), 1, "recipe.json"),
     ],
