@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from recap_eval.artifact import RUN_FACTS
+from recap_eval.artifact import RUN_FACTS, TOTAL
 from recap_eval.files import digest_json
 from recap_eval.generate.images import ImageSet
 from recap_eval.models.base import ModelId
 
-PLACE = ("p_original", "seed")  # of the training run: where it stands in its sweep
+PLACE = ("p_original", "seed", TOTAL)  # of the training run: where it stands in its sweep, and whether it was on its way
 NOT_SAMPLING = ("weights", "prompts")  # of a generation's identity: the model itself, and what it was asked
 TOLD = {"num_inference_steps": "{} steps", "guidance_scale": "guidance {}", "seed": "seed {}"}
 

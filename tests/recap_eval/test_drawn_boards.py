@@ -306,3 +306,10 @@ def test_a_model_of_no_artifact_has_no_place_on_the_axis(tmp_path):
     assert not {"p_original", "seed", *RUN_FACTS[:-1]} & facts.keys() and facts["sampled"].startswith("seed 0, ")
     assert facts_of({"sampling": made["sampling"] | {"weights": "x", "prompts": "y"}})["sampled"] == facts["sampled"]
     assert facts_of({"sampling": made["sampling"] | {"seed": 1}})["sampled"] != facts["sampled"]
+
+
+def test_images_of_a_model_on_its_way_are_known_as_that():
+    from recap_eval.generate.origin import facts_of
+
+    made = {"model": {"trained": {"samples_seen": 60, "samples_total": 300, "p_original": 0.0, "seed": 1}}}
+    assert facts_of(made).items() >= made["model"]["trained"].items()
