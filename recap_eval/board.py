@@ -144,11 +144,10 @@ def _trade_off(labels: list[str], columns: tuple[Column, ...], means: tuple[Mean
     return tuple(labels)
 
 
-def belonging(board: Board, results: list[Result]) -> list[Result]:
-    """Return the results that a board is about: of their models' data that was said which it asks for, and no more."""
-    wanted = set(board.facts)
-    said = [found for found in results if set(found.meta.get(FACTS) or ()) == wanted]
-    return [found for found in said if all(found.meta.get(name) == value for name, value in board.where.items())]
+def belongs(board: Board, meta: dict[str, Any]) -> bool:
+    """Return whether a board is about a model: of its data that was said which the board asks for, and no more."""
+    said = set(meta.get(FACTS) or ()) == set(board.facts)
+    return said and all(meta.get(name) == value for name, value in board.where.items())
 
 
 def asked(board: Board, number: int, results: list[Result]) -> list[Result]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recap_eval.artifact import FACTS, RUN_FACTS, SEEN, TOTAL
-from recap_eval.board import Board, as_measured, asked, belonging, comparable, load_board, with_variants
+from recap_eval.board import Board, as_measured, asked, belongs, comparable, load_board, with_variants
 from recap_eval.column_scores import ColumnScores
 from recap_eval.files import canonical_json
 from recap_eval.imported import imported_tables
@@ -59,7 +59,7 @@ def build_table(name: str, leaderboards: Path, results: list[Result] | None = No
         UserError, DataError: See `load_board`, `load_published` and `read_results`.
     """
     board = load_board(name, leaderboards)
-    results = belonging(board, read_results(leaderboards) if results is None else results)
+    results = [one for one in (read_results(leaderboards) if results is None else results) if belongs(board, one.meta)]
     board = with_variants(board, results)
     parts = _by_data(board, [one for one in results if not one.on_the_way])
     filled = [_fill(board, some) for some in parts.values()]

@@ -16,6 +16,7 @@ from recap_eval.tasks.base import Task
 
 if TYPE_CHECKING:
     from recap_eval.parallel import Team
+    from recap_eval.results import Result
     from recap_eval.runner import Options, Outcome
 
 
@@ -102,7 +103,7 @@ def finish(args: argparse.Namespace, outcomes: dict[str, Outcome]) -> int:
     failed = failures_of(outcomes)
     if args.json:
         print(json.dumps({spec: as_json(found) for spec, found in outcomes.items()}))
-    measured = {result.task for found in outcomes.values() for result in found.results}
+    measured = [result for found in outcomes.values() for result in found.results]
     if not args.no_report and measured:
         report_after(args, measured)
     tell_failures(failed)
@@ -165,11 +166,12 @@ def _end_part(team: Team, failed: list[tuple[str, str, DataError]]) -> int:
     return 1 if failed else 0
 
 
-def report_after(args: argparse.Namespace, tasks: set[str]) -> None:
-    """Render every board that has a column for what was measured; say what no board shows."""
+def report_after(args: argparse.Namespace, measured: list[Result]) -> None:
+    """Render every board that shows something of what was measured; say what no board shows."""
     from recap_eval.report.render import EmptyBoard, boards_of, render_board
 
-    boards = boards_of(tasks, args.out)
+    tasks = {result.task for result in measured}
+    boards = boards_of(((result.task, result.meta) for result in measured), args.out)
     for name in boards:
         try:
             rendered = render_board(name, args.out, args.reports)

@@ -31,11 +31,13 @@ class Done:
     Args:
         came: Where it lies, and what came of it.
         task: Its task.
+        meta: How its model was made.
         notes: What a user should know of it, a sentence each.
     """
 
     came: Came
     task: str
+    meta: dict[str, Any]
     notes: list[str]
 
 
@@ -64,7 +66,7 @@ def _add(args: argparse.Namespace, path: Path) -> Done:
 
     result = vet(path, args.data)
     told = ["it is partial: no board ranks it"] if result.partial else []
-    return Done(add(result, args.leaderboards, args.replace, not args.dry_run), result.task, told)
+    return Done(add(result, args.leaderboards, args.replace, not args.dry_run), result.task, result.meta, told)
 
 
 def import_figures(args: argparse.Namespace) -> int:
@@ -90,7 +92,7 @@ def _import(args: argparse.Namespace, run: Run, own: dict[str, str]) -> Done:
 
     record, left = as_record(run, args.data, own)
     came = add_imported(record, args.leaderboards, run.path, args.replace, not args.dry_run)
-    return Done(came, record["task"]["name"], left)
+    return Done(came, record["task"]["name"], {}, left)
 
 
 def _put(args: argparse.Namespace, jobs: Jobs, failed: dict[str, DataError]) -> int:
@@ -103,7 +105,7 @@ def _put(args: argparse.Namespace, jobs: Jobs, failed: dict[str, DataError]) -> 
             done[name] = job()
         except DataError as error:
             failed[name] = error
-    boards = sorted(boards_of({one.task for one in done.values()}, args.leaderboards))
+    boards = sorted(boards_of(((one.task, one.meta) for one in done.values()), args.leaderboards))
     if args.json:
         print(json.dumps(_told(done, failed) | {"boards": boards, "dry_run": args.dry_run}))
     else:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recap_eval.board import board_files, load_board
+from recap_eval.board import belongs, board_files, load_board
 from recap_eval.errors import DataError
 from recap_eval.files import replacing
 from recap_eval.leaderboard import Tables
@@ -47,11 +48,20 @@ def board_names(leaderboards: Path) -> list[str]:
     return sorted(board_files(leaderboards))
 
 
-def boards_of(tasks: set[str], leaderboards: Path) -> dict[str, set[str]]:
-    """Return the boards that have a column for one of the tasks, each with those of the tasks that it shows."""
-    boards = [load_board(name, leaderboards) for name in board_names(leaderboards)]
-    shown = {board.name: tasks & {column.task for column in board.columns} for board in boards}
-    return {name: found for name, found in shown.items() if found}
+def boards_of(measured: Iterable[tuple[str, dict[str, Any]]], leaderboards: Path) -> dict[str, set[str]]:
+    """Return the boards that show something measured, each with the tasks that it shows.
+
+    Args:
+        measured: Task and how the model was made, of each result.
+        leaderboards: The folder.
+    """
+    known, shown = list(measured), {}
+    for name in board_names(leaderboards):
+        board = load_board(name, leaderboards)
+        columns = {column.task for column in board.columns}
+        if found := {task for task, meta in known if task in columns and belongs(board, meta)}:
+            shown[name] = found
+    return shown
 
 
 def _table(name: str, leaderboards: Path, tables: Tables | None) -> Table:
