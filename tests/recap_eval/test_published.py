@@ -288,14 +288,13 @@ def test_all_boards_are_rendered_and_those_without_a_row_are_told(tmp_path):
 
 
 def test_after_a_measurement_every_board_of_its_tasks_is_rendered(measured, tmp_path, capsys):
-    measured = [("urban1k", {}), ("vg-attribution", {})]
-    assert boards_of(measured, NOWHERE) == {"clip-long": {"urban1k", "vg-attribution"}}
+    some = [("urban1k", {}), ("vg-attribution", {})]
+    assert boards_of(some, NOWHERE) == {"clip-long": {"urban1k", "vg-attribution"}}
     worlds = [("scenes-long", {"facts": {"alt_noise": 0.4, "recaption_error": 0.0}})]
-    assert boards_of(worlds, NOWHERE) == {"best-mix": {"scenes-long"}} and boards_of([("scenes-long", {})], NOWHERE).keys() == {
-        "clip"
-    }
+    assert boards_of(worlds, NOWHERE) == {"best-mix": {"scenes-long"}}
+    assert boards_of([("scenes-long", {})], NOWHERE).keys() == {"clip"}
     args = Namespace(out=measured, reports=tmp_path, json=False)
-    report_after(args, {"imagenet1k", "scenes-long", "sugarcrepe"})
+    report_after(args, [Namespace(task=task, meta={}) for task in ("imagenet1k", "scenes-long", "sugarcrepe")])
     boards = {path.stem for path in tmp_path.glob("*.md") if not path.stem.endswith("-records")}
     assert boards == {"clip-mix", "clip-mix-large-text", "clip-text-encoder"}
     told = capsys.readouterr()
