@@ -14,7 +14,7 @@ from recap_eval.console import main_guard
 from recap_train import options
 from recap_train.captioner import options as captioner
 from recap_train.diffusion import options as diffusion
-from recap_train.requests import captions_of, engine_of, loading_of, mix_of, need, precision_of, roles_of, scenes_of
+from recap_train.requests import captions_of, engine_of, loading_of, mix_of, named, need, precision_of, roles_of, scenes_of
 
 if TYPE_CHECKING:
     from recap_train.evals import Evals
@@ -115,7 +115,7 @@ def _recipes(args: argparse.Namespace) -> list[Recipe]:
 
 def _name(args: argparse.Namespace, recipe: Recipe, mix: Mix, last: bool) -> str:
     if not args.name:
-        return f"{recipe.name}-{mix.label}-s{args.seed}"
+        return named(f"{recipe.name}-{mix.label}-s{args.seed}", args.fact)
     return str(args.name) if last else f"{args.name}-stage{recipe.stage}"
 
 

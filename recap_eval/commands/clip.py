@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recap_eval.artifact import FACTS
 from recap_eval.data.root import data_root, default_cache, is_chosen
 from recap_eval.errors import DataError, UserError
 from recap_eval.memory import keep_freed_memory
@@ -182,4 +183,7 @@ def report_after(args: argparse.Namespace, measured: list[Result]) -> None:
             print(rendered.terminal)
             print(f"Report: {args.reports / f'{name}.md'} and {args.reports / f'{name}.html'}")
     if unseen := tasks.difference(*boards.values()):
-        print(f"No board shows {', '.join(sorted(unseen))}: see {args.out / 'results'}, or recap-eval compare", file=sys.stderr)
+        said = sorted({name for result in measured for name in result.meta.get(FACTS) or ()})
+        asks = f"a board that asks for facts = {json.dumps(said)} would (docs/studies.md). " if said else ""
+        where = f"{asks}See {args.out / 'results'}, or recap-eval compare"
+        print(f"No board shows {', '.join(sorted(unseen))}: {where}", file=sys.stderr)

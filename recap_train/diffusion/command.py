@@ -20,7 +20,7 @@ from recap_train.diffusion.evals import SuiteEvals, suite_words
 from recap_train.diffusion.features import MANIFEST, is_features
 from recap_train.diffusion.recipe import AUTOENCODERS, TRANSFORMERS, ImageRecipe, load_image_recipe, with_objective
 from recap_train.parallel import alone_environment, choose_device, is_main
-from recap_train.requests import captions_of, engine_of, loading_of, mix_of, need, precision_of, roles_of, scenes_of
+from recap_train.requests import captions_of, engine_of, loading_of, mix_of, named, need, precision_of, roles_of, scenes_of
 from recap_train.run import Run
 from recap_train.stages import changed_constants
 
@@ -91,8 +91,9 @@ def _run(args: argparse.Namespace, recipe: ImageRecipe, dropout: float, ema: flo
     roles = roles_of(args)
     mix, device = mix_of(args, roles, dropout), choose_device(args.device)
     engine = engine_of(args, ema if args.ema is None else args.ema)
+    name = args.name or named(f"{recipe.name}-{mix.label}-s{args.seed}", args.fact)
     return Run(
-        args.data, recipe, mix, args.samples_seen, args.seed, args.out, args.name or f"{recipe.name}-{mix.label}-s{args.seed}",
+        args.data, recipe, mix, args.samples_seen, args.seed, args.out, name,
         roles, precision_of(args.precision, device), args.skip_bad, engine, loading_of(args), captions_of(args),
         facts=dict(args.fact),
     )  # fmt: skip

@@ -392,8 +392,14 @@ def test_what_is_said_of_the_data_stands_beside_the_weights_and_changes_none(wor
         train(replace(plain, out=said.out))
 
 
-def test_facts_are_names_and_values(capsys):
+def test_facts_are_names_and_values():
     from recap_train.options import fact
+    from recap_train.requests import named
+
+    assert (
+        named("tiny-p0-s1", [("alt_noise", 0.4), ("error", 0.0), ("by", "llava")])
+        == "tiny-p0-s1-alt_noise=0.4-error=0-by=llava"
+    )
 
     assert fact("alt_noise=0.4") == ("alt_noise", 0.4) and fact("captioner=llava=1") == ("captioner", "llava=1")
     assert fact("x=inf") == ("x", "inf") and fact("x=nan") == ("x", "nan")
