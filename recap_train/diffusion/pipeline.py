@@ -9,11 +9,13 @@ PixArt's pipeline does so. Rectified flow is sampled by DPM-Solver++ with its se
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.errors import DataError
+from recap_eval.files import read_json
 from recap_train.diffusion.process import process_named
 from recap_train.diffusion.transformer import transformer_config
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 INDEX, TRANSFORMER = "model_index.json", "transformer"
 PARTS = ("scheduler", "text_encoder", "tokenizer", TRANSFORMER, "vae")
 OWN = frozenset({INDEX, *PARTS})
+PLACE = "_name_or_path"  # in a part's configuration: where it was loaded from
 UNCLIPPED = {"clip_sample": False}  # for schedulers made of this one's configuration: DDPM's default would clip the latents
 
 
@@ -54,6 +57,8 @@ def write_pipeline(folder: Path, recipe: ImageRecipe, state: State, encoders: En
         for part in PARTS:
             shutil.rmtree(folder / part, ignore_errors=True)
         _quietly(PixArtAlphaPipeline(*parts), folder)
+        for part in PARTS:
+            _forget_places(folder / part / "config.json")
     except (OSError, RuntimeError) as error:
         raise DataError(f"{folder} cannot be written: {error}.", "Free some space and give the same command again.") from error
     return files_of(folder)
@@ -67,6 +72,14 @@ def _quietly(pipeline: Any, folder: Path) -> None:
     for library in (diffusers, transformers):
         library.disable_progress_bar()
     pipeline.save_pretrained(folder, safe_serialization=True)
+
+
+def _forget_places(config: Path) -> None:
+    """Take out where a part was loaded from: the path is of this machine, and says nothing to others."""
+    if config.is_file():
+        record = read_json(config)
+        if record.pop(PLACE, None) is not None:
+            config.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def files_of(folder: Path) -> list[str]:

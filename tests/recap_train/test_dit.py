@@ -63,6 +63,12 @@ def test_the_artifact_says_how_it_was_made(trained):
     assert not (trained / checkpoint.NAME).exists()
 
 
+def test_no_part_of_it_says_where_it_was_loaded_from(trained, parts):
+    configs = [path for path in trained.rglob("*.json") if path.name != "artifact.json"]
+    told = [path for path in configs if str(parts.autoencoder) in (text := path.read_text()) or "_name_or_path" in text]
+    assert trained / "vae" / "config.json" in configs and not told
+
+
 def test_plain_diffusers_opens_it(trained):
     from diffusers import DiffusionPipeline
 
