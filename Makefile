@@ -1,5 +1,6 @@
 # make demo   from a bare clone to a report: scenes, a captioner's recaptions, CLIP at three mixes, evaluation
 # make captioner   the captioner of scenes that comes with the package, anew
+# make dit    the diffusion transformers of scenes that come with the package, anew
 # make test   what CI runs: all tests, and make check
 # make check  lint, format, types, layers, reports up to date
 # Each makes the virtual environment first if it is not there; VENV=dir puts it elsewhere.
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo board captioner test serial beside check lint clean
+.PHONY: install demo board captioner dit test serial beside check lint clean
 
 install: $(READY)
 
@@ -39,6 +40,14 @@ captioner: $(READY)
 	mkdir -p $(SHIPPED)
 	cp build/captioner/scenes-tiny/*.json build/captioner/scenes-tiny/*.jsonl build/captioner/scenes-tiny/*.jinja \
 	  build/captioner/scenes-tiny/*.safetensors $(SHIPPED)/
+
+# The diffusion transformers that ship, reports/dit-scenes.* and their gallery: an hour a mix on one core.
+dit: $(READY)
+	$(BIN)/recap-eval study studies/dit-mix.yaml --root build/dit --set p=0,1 --set leaderboards=leaderboards --set reports=reports
+	cp -r build/dit/small/* recap_eval/models/shipped/
+	$(BIN)/recap-eval gallery build/dit/images-p0-s0/recap build/dit/images-p1-s0/recap --n 16 --data build/dit/scenes \
+	  --out reports/gallery/dit-scenes.html
+	$(BIN)/recap-eval report
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -38,29 +38,23 @@ def halve(folder: Path, out: Path, name: str | None = None) -> tuple[Artifact, b
     """
     whole = find_artifact(folder)
     if whole is None or not any(file.endswith(SAFE) for file in whole.files):
-        raise UserError(
-            f"{folder} is no artifact with weights: it has no {NAME} that lists {SAFE} files.", "Name a model's folder."
-        )
+        raise UserError(f"{folder} has no {NAME} that lists {SAFE} files.", "Name the folder of a finished model.")
     if (known := _known(whole, out, name)) is not None:
         return known, True
     verify(folder, whole)
     for file in whole.files:
         _write(folder / file, out / file)
-    return write_artifact(
-        out, whole.kind, name or whole.name, list(whole.files), whole.made | {FROM: whole.revision}, whole.run
-    ), False
+    made = whole.made | {FROM: whole.revision}
+    return write_artifact(out, whole.kind, name or whole.name, list(whole.files), made, whole.run), False
 
 
 def _known(whole: Artifact, out: Path, name: str | None) -> Artifact | None:
     """Return what an earlier call made of the same model; refuse a folder of something else."""
     there = find_artifact(out)
-    if (
-        there is None
-        and out.is_dir()
-        and (strange := sorted(one.name for one in out.iterdir() if not _expected(one.name, whole)))
-    ):
-        raise UserError(f"{out} holds other files ({strange[0]}).", "Choose a new folder.")
     if there is None:
+        names = sorted(one.name for one in out.iterdir()) if out.is_dir() else []
+        if strange := [one for one in names if not _expected(one, whole)]:
+            raise UserError(f"{out} holds other files ({strange[0]}).", "Choose a new folder.")
         return None
     if there.made.get(FROM) != whole.revision or there.name != (name or whole.name):
         raise UserError(f"{out} holds another model, {there.name}.", "Choose a new folder.")

@@ -49,7 +49,8 @@ class Run:
         captions: Caption files to join, if a role is in them.
         start: Weights and tokenizer that it starts from.
         evals: Measuring on the way; changes nothing in what is trained.
-        facts: What is said of the data, by name; it changes nothing either, but stands beside the results.
+        facts: What is said of the data, by name. The weights do not depend on it, but it stands beside their results, so a
+            run that says otherwise is another run.
     """
 
     data: Path | str
