@@ -18,6 +18,7 @@ from recap_eval.tasks.base import PERCENT, SHARE
 NAME = "data name"  # the field of a sentence on what was left out
 VARIANT = "@"  # what stands between a task's name and who measures by it, where that is not the usual one
 SHIPPED = Path(__file__).parent / "boards"
+EXTENDS = "extends"
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def load_board(name: str, leaderboards: Path) -> Board:
     if name not in files:
         raise unknown_name("board", name, files, f"{SHIPPED.name}/*.toml and {leaderboards}/*.toml")
     try:
-        record = tomllib.loads(files[name].read_text(encoding="utf-8"))
+        record = _read(files, name)
         columns = tuple(Column(**column) for column in record.pop("columns"))
         published = record.pop("published", [])
         if not isinstance(published, list):
@@ -128,6 +129,20 @@ def load_board(name: str, leaderboards: Path) -> Board:
         return Board(name=name, columns=columns, **rest, **record)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, KeyError) as error:
         raise DataError(f"{files[name]} is not a board ({error}).", "Model it on the shipped boards/clip.toml.") from error
+
+
+def _read(files: dict[str, Path], name: str) -> dict[str, Any]:
+    """Return a board's record; of one that extends another, that one's with what this one says put in its place."""
+    record = tomllib.loads(files[name].read_text(encoding="utf-8"))
+    base = record.pop(EXTENDS, None)
+    if base is None:
+        return record
+    if base not in files:
+        raise TypeError(f"it extends {base!r}, which is no board")
+    other = tomllib.loads(files[base].read_text(encoding="utf-8"))
+    if EXTENDS in other:
+        raise TypeError(f"it extends {base!r}, which extends another")
+    return other | record
 
 
 def _mean(record: dict[str, Any], columns: tuple[Column, ...]) -> Mean:

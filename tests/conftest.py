@@ -16,6 +16,14 @@ import pytest
 from support import make_run
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA GPU")
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> Path:
     """A folder of scenes: 96 training images, 48 in val and test."""

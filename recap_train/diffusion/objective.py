@@ -13,7 +13,6 @@ from recap_train.parallel import World
 from recap_train.states import Spread
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from recap_train.diffusion.encoded import Encode, Encoded
@@ -110,10 +109,7 @@ class Denoising:
         return Inputs(clean, self._normals(encoded, noise.NOISE, shape), time, states.float(), present)
 
     def _normals(self, encoded: Encoded, stream: int, shape: tuple[int, ...]) -> torch.Tensor:
-        import torch
-
-        drawn: np.ndarray = noise.normals(encoded.keys, encoded.epochs, self.seed, stream, shape)
-        return torch.from_numpy(drawn).to(self.world.device)
+        return noise.normals_on(self.world.device, encoded.keys, encoded.epochs, self.seed, stream, shape)
 
     def after_step(self) -> None:
         """Nothing follows a step."""

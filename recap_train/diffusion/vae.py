@@ -102,8 +102,9 @@ class Coding:
         return loss.detach()  # type: ignore[no-any-return]
 
     def _inputs(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        draw = noise.normals(batch.keys, batch.epochs, self.seed, noise.POSTERIOR, self.latent)
-        return batch.pixels.to(self.world.device), torch.from_numpy(draw).to(self.world.device)
+        device = self.world.device
+        draw = noise.normals_on(device, batch.keys, batch.epochs, self.seed, noise.POSTERIOR, self.latent)
+        return batch.pixels.to(device), draw
 
     def after_step(self) -> None:
         """Nothing follows a step."""

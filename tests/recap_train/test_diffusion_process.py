@@ -114,3 +114,14 @@ def test_noise_is_normal_and_of_its_sample_alone():
         assert (other != drawn.reshape(200, -1)[:, :4]).all()
     assert noise.normals(keys[:0], epochs[:0], 0, noise.NOISE, (3,)).shape == (0, 3)
     assert noise.normals(keys[:1], epochs[:1], 0, noise.NOISE, (3,)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_gpu_draws_the_noise_that_a_processor_draws(device):
+    keys = np.array([text_key(str(n)) for n in range(64)] + [0, 2**64 - 1], dtype=np.uint64)
+    epochs = np.arange(len(keys), dtype=np.int64) % 3
+    for shape in ((4, 16, 16), (3,), (1, 1)):
+        drawn = noise._drawn_there(device, noise._bases(keys, epochs, 5, noise.NOISE), shape)
+        expected = noise.normals(keys, epochs, 5, noise.NOISE, shape)
+        assert drawn.dtype == torch.float32
+        np.testing.assert_allclose(drawn.cpu().numpy(), expected, rtol=1e-4, atol=2e-5)
