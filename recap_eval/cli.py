@@ -201,7 +201,9 @@ def _add_study(commands: Any) -> None:
     study.add_argument("file", type=as_path, metavar="FILE", help="study file (YAML)")
     study.add_argument("--root", type=as_path, metavar="DIR", help="where it works (default: as the file says)")
     study.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another parameter or axis; repeatable")
-    study.add_argument("--only", metavar="GLOB", help="nodes whose name matches, with what they need")
+    study.add_argument(
+        "--only", action="append", metavar="GLOB", help="nodes whose name matches, with what they need; may be given again"
+    )
     study.add_argument("--jobs", type=positive, default=1, metavar="N", help="nodes at once (default 1)")
     study.add_argument(
         "--hours", type=positive_number, metavar="H", help="stop after that time; exit 75 if there is more to do"

@@ -65,17 +65,18 @@ class Graph:
     root: Path
     nodes: dict[str, Node]
 
-    def select(self, pattern: str | None) -> set[str]:
-        """Return the nodes whose name matches a pattern, with all they need; all of them for None.
+    def select(self, patterns: list[str] | None) -> set[str]:
+        """Return the nodes whose name matches one of some patterns, with all they need; all of them for None.
 
         Raises:
-            UserError: None matches.
+            UserError: A pattern matches none.
         """
-        if pattern is None:
+        if not patterns:
             return set(self.nodes)
-        found = {name for name in self.nodes if fnmatch.fnmatchcase(name, pattern)}
-        if not found:
-            raise unknown_name("node", pattern, self.nodes, "recap-eval study FILE --dry-run (a pattern such as 'clip-*')")
+        matching = {pattern: set(fnmatch.filter(self.nodes, pattern)) for pattern in patterns}
+        if lost := [pattern for pattern, names in matching.items() if not names]:
+            raise unknown_name("node", lost[0], self.nodes, "recap-eval study FILE --dry-run (a pattern such as 'clip-*')")
+        found = set().union(*matching.values())
         for name in reversed(self.nodes):
             found |= set(self.nodes[name].needs) if name in found else set()
         return found

@@ -164,7 +164,7 @@ def _finish(run: Run, loop: Loop, opened: Opened, progress: Progress, feed: Batc
     if loop.world.main:
         vae = build(run)
         vae.load_state_dict(plain(state))
-        found = measure(still(vae), feed, min(MEASURED, len(opened.data)))
+        found = measure(still(vae).to(loop.world.device), feed, min(MEASURED, len(opened.data)))
         vae.register_to_config(scaling_factor=round(1 / found["deviation"], 5))
         vae.save_pretrained(run.out)
         made = made_of(run, loop, opened.data, loop.seen, progress.ledger) | {"measured": found}
@@ -199,11 +199,13 @@ def measure(vae: Any, feed: Batches, images: int, size: int = 64) -> dict[str, f
     with torch.no_grad():
         for start in range(0, images, size):
             batch = feed.batch(start, min(start + size, images))
-            moments = coder.moments(batch.pixels)
-            draw = noise.normals(batch.keys, batch.epochs, 0, noise.POSTERIOR, (moments.shape[1] // 2, *moments.shape[2:]))
-            latents.append(sampled(moments, torch.from_numpy(draw)).numpy())
+            pixels = batch.pixels.to(vae.device)
+            moments = coder.moments(pixels)
+            shape = (moments.shape[1] // 2, *moments.shape[2:])
+            draw = noise.normals_on(str(vae.device), batch.keys, batch.epochs, 0, noise.POSTERIOR, shape)
+            latents.append(sampled(moments, draw).cpu().numpy())
             again = vae.decode(moments.chunk(2, dim=1)[0]).sample.clamp(-1, 1)
-            errors += ((again - scaled(batch.pixels)) ** 2).flatten(1).mean(dim=1).tolist()
+            errors += ((again - scaled(pixels)) ** 2).flatten(1).mean(dim=1).tolist()
     values = np.concatenate(latents)
     ratio = 10 * np.log10(4 / max(float(np.mean(errors)), 1e-12))
     return {"images": images, "mean": float(values.mean()), "deviation": float(values.std()), "psnr": round(float(ratio), 2)}

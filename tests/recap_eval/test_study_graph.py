@@ -83,11 +83,12 @@ def test_set_overrides_axes_parameters_and_lists(tmp_path):
 
 def test_select_takes_what_is_needed(tmp_path):
     graph = graph_of(tmp_path)
-    assert graph.select("best-p=0") == {"best-p=0", "clip-seed=0-p=0", "clip-seed=1-p=0", "data"}
+    assert graph.select(["best-p=0"]) == {"best-p=0", "clip-seed=0-p=0", "clip-seed=1-p=0", "data"}
+    assert graph.select(["data", "best-p=0"]) == graph.select(["best-p=0"])
     assert graph.select(None) == set(graph.nodes)
     assert graph.dependants("clip-seed=0-p=0") == {"best-p=0", "report"}
     with pytest.raises(UserError, match="Unknown node 'bets-p=0'"):
-        graph.select("bets-p=0")
+        graph.select(["best-p=0", "bets-p=0"])
 
 
 BAD = [
