@@ -43,10 +43,10 @@ captioner: $(READY)
 
 # The diffusion transformers that ship, reports/dit-scenes.* and their gallery: an hour a mix on one core.
 dit: $(READY)
-	$(BIN)/recap-eval study studies/dit-mix.yaml --root build/dit --set p=0,1 --set leaderboards=leaderboards --set reports=reports
+	$(BIN)/recap-eval study studies/dit-mix.yaml --root build/dit --set p=0,0.5,1 --set leaderboards=leaderboards --set reports=reports
 	cp -r build/dit/small/* recap_eval/models/shipped/
-	$(BIN)/recap-eval gallery build/dit/images-p0-s0/recap build/dit/images-p1-s0/recap --n 16 --data build/dit/scenes \
-	  --out reports/gallery/dit-scenes.html
+	$(BIN)/recap-eval gallery build/dit/images-p0-s0/recap build/dit/images-p0.5-s0/recap build/dit/images-p1-s0/recap --n 16 \
+	  --data build/dit/scenes --out reports/gallery/dit-scenes.html
 	$(BIN)/recap-eval report
 
 lint: $(READY)

@@ -16,6 +16,7 @@ from recap_eval.results import Result, disagreement, scale_of, unit_of
 from recap_eval.tasks.base import PERCENT, SHARE
 
 NAME = "data name"  # the field of a sentence on what was left out
+FEW = 3  # results that have a line each
 VARIANT = "@"  # what stands between a task's name and who measures by it, where that is not the usual one
 SHIPPED = Path(__file__).parent / "boards"
 EXTENDS = "extends"
@@ -207,16 +208,28 @@ def comparable(results: list[Result], column: Column, whole: bool = True) -> tup
         column: The column.
         whole: Whether results of a part of the items are left out.
     """
+    results, told = _foreign(results, column)
+    foreign = told if whole else []  # once is enough
     pins = _pins(column) | ({"partial": False} if whole else {})
     fitting = [found for found in results if not _off(found, pins)]
     if not fitting:
-        return [], [_why_not(found, pins) for found in results]
+        return [], [*(_why_not(found, pins) for found in results), *foreign]
     ways = Counter(canonical_json(found.protocol()) for found in fitting)
     common: dict[str, Any] = json.loads(max(ways, key=lambda way: (ways[way], way)))
     kept = [found for found in fitting if found.protocol() == common]
     named = {key: value for key, value in pins.items() if key == NAME}
     paths = {found.path for found in kept}
-    return kept, [_why_not(found, common | named) for found in results if found.path not in paths]
+    return kept, [*(_why_not(found, common | named) for found in results if found.path not in paths), *foreign]
+
+
+def _foreign(results: list[Result], column: Column) -> tuple[list[Result], list[str]]:
+    """Set aside results of data that a column does not name, where there are many: other boards' results need no line each."""
+    names = [found.record["data"]["name"] for found in results]
+    others = [name for name in names if column.data_name and name != column.data_name]
+    if len(others) <= FEW:
+        return results, []
+    told = f"{len(others)} results on {column.task}: of {', '.join(sorted(set(others)))}, for which this board does not ask"
+    return [found for found, name in zip(results, names, strict=True) if name not in others], [told]
 
 
 def _pins(column: Column) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ def _gathered(leaderboards: Path, out: Path, tables: Tables | None) -> dict[Path
     known = tables or Tables(leaderboards)
     found = [known.of(name) for name in board_names(leaderboards)]
     shown = [table for table in found if table.measured or table.published]
-    files, readme = {out / INDEX: index_page(shown)}, out.absolute().parent / README
+    files, readme = {out / INDEX: index_page(shown)}, Path(os.path.relpath(out.absolute().parent / README))
     if (block := with_block(readme, results_block(shown, out.name))) is not None:
         files[readme] = block
     return files

@@ -34,8 +34,11 @@ def _claim(cells: dict[str, Cell], column: Column, form: Form) -> str:
     best = next(cell for cell in cells.values() if cell.best)
     ties = [label for label, cell in cells.items() if cell.tied]
     claim = f"not separable from p = {', '.join(ties)}" if ties else "separable from every other p"
-    if any(len(cell.results) == 1 for cell in cells.values()):
+    seeds = {len(cell.results) for cell in cells.values()}
+    if seeds == {1}:
         claim += " on these items, of one training seed"
+    elif 1 in seeds:
+        claim += " over common training seeds, or on these items where there is but one"
     chance = best.results[0].record["metrics"][column.metric]["chance"]
     if chance is not None and _reaches(best, chance, column.higher_is_better):
         claim += f"; and not separable from guessing ({form.figure(chance)})"

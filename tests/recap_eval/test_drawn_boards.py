@@ -313,3 +313,13 @@ def test_images_of_a_model_on_its_way_are_known_as_that():
 
     made = {"model": {"trained": {"samples_seen": 60, "samples_total": 300, "p_original": 0.0, "seed": 1}}}
     assert facts_of(made).items() >= made["model"]["trained"].items()
+
+
+def test_results_of_data_that_a_board_does_not_name_are_told_in_one_line(tmp_path):
+    for number in range(5):
+        for prompts in ("scenes-raw", "scenes-recap"):
+            draw(tmp_path, "clip", number / 4, prompts=prompts)
+    draw(tmp_path, "clip", 0.5, settings={"scorer": "ViT-B-32/openai"})
+    table = build_table("dit-mix", tmp_path)
+    assert table.left_out == ("10 results on t2i-clip: of scenes-raw, scenes-recap, for which this board does not ask",)
+    assert [row.axis for row in table.sweeps[0].rows] == [0.5]

@@ -12,7 +12,7 @@ MOST = 9 << 20  # bytes
 
 
 def test_they_are_whole_and_small():
-    assert {"scenes-tiny", "dit-scenes-p0-s0", "dit-scenes-p1-s0"} <= set(shipped_models())
+    assert {"scenes-tiny", *(f"dit-scenes-p{p}-s0" for p in ("0", "0.5", "1"))} <= set(shipped_models())
     for name in shipped_models():
         folder = place_of(name)
         artifact = find_artifact(folder)
