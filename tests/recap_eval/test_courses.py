@@ -43,8 +43,9 @@ def train(root, p=None, seed=0, limit=None, stages=(250, 500), total=1000, end=N
         meta = RUN | {"recipe": recipe, "samples_seen": seen, "seed": seed} | ({} if p is None else {"p_original": p})
         meta |= {} if seen == total else {"samples_total": total}
         name = f"{recipe}-{p}-{seed}-{total}" + ("" if seen == total else f"@{seen}")
-        acc = scores((draw.random(100) < seen / total * 0.8).astype(float))
-        put(root, "scenes-zeroshot", name, {"acc1": acc}, meta=meta, limit=end if seen == total else limit)
+        few = end if seen == total else limit
+        acc = scores((draw.random(few or 100) < seen / total * 0.8).astype(float))
+        put(root, "scenes-zeroshot", name, {"acc1": acc}, meta=meta, limit=few)
 
 
 def rows(table):
@@ -71,6 +72,12 @@ def test_one_measured_on_other_items_does_not_end_it(tmp_path):
     table = build_table("mine", tmp_path)
     assert [row.seen for row in table.courses[0].rows] == [250, 500] and not table.left_out
     assert "One model is measured" in opening(table)[0]
+
+
+def test_a_plot_counts_the_items_of_what_it_draws(tmp_path):
+    board(tmp_path, ALONG)
+    train(tmp_path, 0.0, limit=40)
+    assert over_samples(build_table("mine", tmp_path))["panels"][0]["label"].endswith("(n=40)")  # and not those of the end
 
 
 def test_seeds_are_averaged_and_other_trainings_are_not(tmp_path):

@@ -27,11 +27,13 @@ def over_samples(table: Table) -> dict[str, Any] | None:
     groups = [*_courses(table), *_lengths(table)]
     panels = []
     for number, column in enumerate(table.board.columns):
-        known = [(p, label, _points(rows, number, column.scale)) for p, label, rows in groups]
-        curves = [{"p": p, "label": label, "points": points} for p, label, points in known if len(points) > 1]
-        counts = {row.cells[number].n for _, _, rows in groups for row, _ in rows if number in row.cells}
+        known = [(p, label, [(row, seen) for row, seen in rows if number in row.cells]) for p, label, rows in groups]
+        drawn = [one for one in known if len(one[2]) > 1]
+        counts = sorted({row.cells[number].n for _, _, rows in drawn for row, _ in rows})
+        curves = [{"p": p, "label": label, "points": _points(rows, number, column.scale)} for p, label, rows in drawn]
         if curves:
-            panels.append({"label": f"{titled(column)} (n={max(counts)})", "curves": curves})
+            n = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+            panels.append({"label": f"{titled(column)} (n={n})", "curves": curves})
     return rounded({"panels": panels}) if panels else None
 
 
@@ -73,10 +75,9 @@ def _points(rows: list[Stage], number: int, scale: float) -> list[list[float | N
     """Return a curve as points [samples, value, low, high]."""
     points = []
     for row, seen in sorted(rows, key=lambda stage: stage[1]):
-        if number in row.cells:
-            one = row.cells[number].estimate
-            ends = [None if end is None else scale * end for end in (one.low, one.high)]
-            points.append([seen, scale * one.value, *ends])
+        one = row.cells[number].estimate
+        ends = [None if end is None else scale * end for end in (one.low, one.high)]
+        points.append([seen, scale * one.value, *ends])
     return points
 
 
