@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recap_eval.errors import DataError
+from recap_eval.report.findings_page import NAME, TITLE
 from recap_eval.report.html import environment
 from recap_eval.report.opening import opening
 from recap_eval.report.plots.over_axis import curves
@@ -14,11 +15,12 @@ INDEX = "index.html"
 BEGIN, END = "<!-- results: written by `recap-eval report` -->", "<!-- end of results -->"
 
 
-def index_page(tables: list[Table]) -> str:
+def index_page(tables: list[Table], findings: str = "") -> str:
     """Render the page of all boards, measured ones first.
 
     Args:
         tables: The boards' tables.
+        findings: What the page of findings says in a sentence; empty if there is no such page.
     """
     facts = [
         {
@@ -31,18 +33,19 @@ def index_page(tables: list[Table]) -> str:
         ("Measured here", [fact for fact in facts if fact["measured"]]),
         ("Printed figures only, so far", [fact for fact in facts if not fact["measured"]]),
     ]
-    page: str = environment().get_template("index.html").render(groups=groups)
+    page: str = environment().get_template("index.html").render(groups=groups, findings=findings, about=TITLE)
     return page + "\n"
 
 
-def results_block(tables: list[Table], folder: str) -> str:
+def results_block(tables: list[Table], folder: str, findings: str = "") -> str:
     """Return the README's block: a line a measured board with what its numbers support, and links to the rest.
 
     Args:
         tables: The boards' tables.
         folder: Where reports lie, as the README links there.
+        findings: See `index_page`.
     """
-    lines = [BEGIN]
+    lines = [BEGIN, *([f"- **[{TITLE}]({folder}/{NAME}.md)**. {findings}"] if findings else [])]
     for table in tables:
         if table.measured:
             what, supported, _ = opening(table)

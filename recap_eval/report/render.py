@@ -12,10 +12,13 @@ from typing import Any
 from recap_eval.board import belongs, board_files, load_board
 from recap_eval.errors import DataError
 from recap_eval.files import replacing
+from recap_eval.findings import hold, load_findings
 from recap_eval.leaderboard import Tables
 from recap_eval.report import html, text
 from recap_eval.report.evidence import PAGE, sections
 from recap_eval.report.evidence_page import evidence_markdown, evidence_page
+from recap_eval.report.findings_page import NAME as FINDINGS
+from recap_eval.report.findings_page import findings_markdown, findings_page, summary
 from recap_eval.report.index import INDEX, index_page, results_block, with_block
 from recap_eval.report.links import file_links, looks, section_links
 from recap_eval.report.painting import Painter
@@ -148,14 +151,25 @@ def check_board(name: str, leaderboards: Path, out: Path, tables: Tables | None 
 
 
 def _gathered(leaderboards: Path, out: Path, tables: Tables | None) -> dict[Path, str]:
-    """Return the files that follow from all boards together: the index, and a README's block where it has one."""
-    known = tables or Tables(leaderboards)
-    found = [known.of(name) for name in board_names(leaderboards)]
-    shown = [table for table in found if table.measured or table.published]
-    files, readme = {out / INDEX: index_page(shown)}, Path(os.path.relpath(out.absolute().parent / README))
-    if (block := with_block(readme, results_block(shown, out.name))) is not None:
+    """Return the files that follow from all boards together: the index, the paper's findings, and a README's block."""
+    known, names = tables or Tables(leaderboards), board_names(leaderboards)
+    shown = [table for table in map(known.of, names) if table.measured or table.published]
+    files, said = _findings(known, names, out)
+    files[out / INDEX] = index_page(shown, said)
+    readme = Path(os.path.relpath(out.absolute().parent / README))
+    if (block := with_block(readme, results_block(shown, out.name, said))) is not None:
         files[readme] = block
     return files
+
+
+def _findings(tables: Tables, names: list[str], out: Path) -> tuple[dict[Path, str], str]:
+    """Return the pages of the paper's findings and a sentence that sums them up; nothing where no test was run."""
+    source, findings = load_findings()
+    helds = hold(findings, tables, names)
+    if all(one.difference is None for held in helds for one in held.tested):
+        return {}, ""
+    pages = {out / f"{FINDINGS}.md": findings_markdown, out / f"{FINDINGS}.html": findings_page}
+    return {path: render(source, helds, tables) for path, render in pages.items()}, summary(helds)
 
 
 def render_index(leaderboards: Path, out: Path, tables: Tables | None = None) -> list[Path]:
