@@ -1,3 +1,3 @@
 """Evaluation-centred core: data, models, metrics, results, leaderboards and reports on what recaptioning does."""
 
-__version__ = "0.0.1"
+__version__ = "0.1.0"

@@ -36,9 +36,13 @@ def test_the_loop_from_scenes_to_report_and_again(tmp_path):
 
 @pytest.mark.slow
 def test_the_loop_with_a_captioner(tmp_path):
-    done = recap_apart("recap-eval", "study", ROOT / "studies" / "recaption-mix.yaml", *SMALL, cwd=tmp_path)
+    images = ("--set", "dit=dit-scenes-p0-s0", "--set", "prompts=--n 8 --n-eval 12")
+    done = recap_apart("recap-eval", "study", ROOT / "studies" / "recaption-mix.yaml", *SMALL, *images, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "8 of 8 nodes done" in done.stderr and (tmp_path / "demo/reports/clip.svg").is_file()
+    assert "12 of 12 nodes done" in done.stderr and "paired difference to p = 1" in done.stdout
+    for board in ("clip", "captions", "captioner", "dit-scenes", "index"):
+        assert (tmp_path / f"demo/reports/{board}.html").is_file(), board
+    assert (tmp_path / "demo/reports/clip.svg").is_file()
     captions = pq.read_table(tmp_path / "demo/captions/captions").to_pylist()
     assert len(captions) == 96 and {row["status"] for row in captions} == {"ok"}
     assert {row["model_id"].partition("@")[0] for row in captions} == {"scenes-tiny"}

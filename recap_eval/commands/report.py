@@ -32,7 +32,7 @@ def render_boards(args: argparse.Namespace) -> int:
                     drift = check_board(name, args.leaderboards, args.out, tables)
                     drifts += [drift] if drift else []
                 else:
-                    _show(name, render_board(name, args.leaderboards, args.out, tables, painter), args.json)
+                    _show(args, name, render_board(name, args.leaderboards, args.out, tables, painter))
                 done.append(name)
             except EmptyBoard as error:
                 stale = args.out / f"{name}.md"
@@ -59,6 +59,12 @@ def _index(args: argparse.Namespace, tables: Tables) -> list[str]:
     return []
 
 
-def _show(name: str, rendered: Rendered, as_json: bool) -> None:
+def _show(args: argparse.Namespace, name: str, rendered: Rendered) -> None:
+    """Print a board that was asked for by name as a table, and of all boards a line each."""
     files = [str(path) for path in rendered.files]
-    print(json.dumps({"board": name, "files": files}) if as_json else f"{rendered.terminal}\n{', '.join(files)}\n")
+    if args.json:
+        print(json.dumps({"board": name, "files": files}))
+    elif args.boards:
+        print(f"{rendered.terminal}\n{', '.join(files)}\n")
+    else:
+        print(f"{name}: {files[0]} and {len(files) - 1} files more")

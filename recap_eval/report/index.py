@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from recap_eval.errors import DataError
-from recap_eval.report.findings_page import NAME, TITLE
+from recap_eval.findings import Held
+from recap_eval.report.cells import escaped, pipe
+from recap_eval.report.findings_page import NAME as FINDINGS
+from recap_eval.report.findings_page import TITLE
 from recap_eval.report.html import environment
 from recap_eval.report.opening import opening
 from recap_eval.report.plots.over_axis import curves
@@ -37,19 +41,26 @@ def index_page(tables: list[Table], findings: str = "") -> str:
     return page + "\n"
 
 
-def results_block(tables: list[Table], folder: str, findings: str = "") -> str:
-    """Return the README's block: a line a measured board with what its numbers support, and links to the rest.
+def results_block(tables: list[Table], folder: str, helds: Sequence[Held] = ()) -> str:
+    """Return the README's block: the paper's findings, what each measured board supports, and links to the rest.
 
     Args:
         tables: The boards' tables.
         folder: Where reports lie, as the README links there.
-        findings: See `index_page`.
+        helds: The findings, held against the boards; none if no test of them was run.
     """
-    lines = [BEGIN, *([f"- **[{TITLE}]({folder}/{NAME}.md)**. {findings}"] if findings else [])]
+    lines = [BEGIN]
+    if helds:
+        grid = [["the paper found", "here"], *([escaped(held.finding.says), held.verdict] for held in helds)]
+        lines += [
+            pipe(grid, ("here",)),
+            "",
+            f"The tests behind it: [{FINDINGS}]({folder}/{FINDINGS}.md). What each board supports:",
+            "",
+        ]
     for table in tables:
         if table.measured:
-            what, supported, _ = opening(table)
-            lines.append(f"- **[{table.board.title}]({folder}/{table.board.name}.md)**. {what} {supported}")
+            lines.append(f"- **[{table.board.title}]({folder}/{table.board.name}.md)**. {opening(table)[1]}")
     printed = [f"[{table.board.name}]({folder}/{table.board.name}.md)" for table in tables if not table.measured]
     lines += [f"- Printed figures only, so far: {', '.join(printed)}."] if printed else []
     return "\n".join([*lines, END])

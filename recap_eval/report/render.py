@@ -12,7 +12,7 @@ from typing import Any
 from recap_eval.board import belongs, board_files, load_board
 from recap_eval.errors import DataError
 from recap_eval.files import replacing
-from recap_eval.findings import hold, load_findings
+from recap_eval.findings import Held, hold, load_findings
 from recap_eval.leaderboard import Tables
 from recap_eval.report import html, text
 from recap_eval.report.evidence import PAGE, sections
@@ -154,22 +154,22 @@ def _gathered(leaderboards: Path, out: Path, tables: Tables | None) -> dict[Path
     """Return the files that follow from all boards together: the index, the paper's findings, and a README's block."""
     known, names = tables or Tables(leaderboards), board_names(leaderboards)
     shown = [table for table in map(known.of, names) if table.measured or table.published]
-    files, said = _findings(known, names, out)
-    files[out / INDEX] = index_page(shown, said)
+    files, helds = _findings(known, names, out)
+    files[out / INDEX] = index_page(shown, summary(helds) if helds else "")
     readme = Path(os.path.relpath(out.absolute().parent / README))
-    if (block := with_block(readme, results_block(shown, out.name, said))) is not None:
+    if (block := with_block(readme, results_block(shown, out.name, helds))) is not None:
         files[readme] = block
     return files
 
 
-def _findings(tables: Tables, names: list[str], out: Path) -> tuple[dict[Path, str], str]:
-    """Return the pages of the paper's findings and a sentence that sums them up; nothing where no test was run."""
+def _findings(tables: Tables, names: list[str], out: Path) -> tuple[dict[Path, str], list[Held]]:
+    """Return the pages of the paper's findings, and the findings; nothing where no test was run."""
     source, findings = load_findings()
     helds = hold(findings, tables, names)
     if all(one.difference is None for held in helds for one in held.tested):
-        return {}, ""
+        return {}, []
     pages = {out / f"{FINDINGS}.md": findings_markdown, out / f"{FINDINGS}.html": findings_page}
-    return {path: render(source, helds, tables) for path, render in pages.items()}, summary(helds)
+    return {path: render(source, helds, tables) for path, render in pages.items()}, helds
 
 
 def render_index(leaderboards: Path, out: Path, tables: Tables | None = None) -> list[Path]:
