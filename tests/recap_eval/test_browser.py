@@ -9,9 +9,11 @@ from browser import Seen, browser
 from fakes import Card
 from records import RUN, put, scores
 
+from recap_eval.findings import hold, load_findings
 from recap_eval.gallery.captions import MISSING, Captions, Row, counted
-from recap_eval.leaderboard import build_table
+from recap_eval.leaderboard import Tables
 from recap_eval.report.captions_page import write_captions_page
+from recap_eval.report.findings_page import findings_page, summary
 from recap_eval.report.index import index_page
 from recap_eval.report.render import board_names, render_board
 
@@ -47,7 +49,10 @@ def pages(tmp_path_factory):
     for name in board_names(root):
         if name in ("clip", "clip-mix"):
             render_board(name, root, out)
-    (out / "index.html").write_text(index_page([build_table(name, root) for name in ("clip", "clip-mix")]))
+    tables, (source, findings) = Tables(root), load_findings()
+    helds = hold(findings, tables, board_names(root))
+    (out / "findings.html").write_text(findings_page(source, helds, tables))
+    (out / "index.html").write_text(index_page([tables.of(name) for name in ("clip", "clip-mix")], summary(helds)))
     return out
 
 
@@ -60,7 +65,7 @@ def figures(seen, table=1):
     return [float(cell) for cell in cells]
 
 
-@pytest.mark.parametrize("name", ["clip.html", "clip-records.html", "clip-mix.html", "index.html"])
+@pytest.mark.parametrize("name", ["clip.html", "clip-records.html", "clip-mix.html", "index.html", "findings.html"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_open_without_an_error_and_ask_nobody(chromium, pages, name, scheme):
     with Seen(chromium, pages / name, color_scheme=scheme) as seen:
