@@ -7,7 +7,7 @@ from functools import partial
 
 from recap_eval.board import Board, Column
 from recap_eval.published import IMPORTED, PUBLISHED, PublishedRow, PublishedTable
-from recap_eval.report import moves
+from recap_eval.report import moves, proxies
 from recap_eval.report.cells import (
     BEST,
     aligned,
@@ -108,6 +108,9 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str], looks: 
     if found := moves.worlds(table):
         parts += [f"## {moves.title(table)}", "\n".join(f"- {line}" for line in moves.sentences(table, found))]
         parts += [pipe(moves.grid(table, found, link)), MOVES]
+    if proxies.shown(table, found):
+        parts += [f"## {proxies.TITLE}", "\n".join(f"- {line}" for line in proxies.sentences(table, found))]
+        parts += [pipe(proxies.grid(table, found)), proxies.VALUES, pipe(proxies.values(table, found))]
     for sweep in table.sweeps:
         rows = sweep.rows
         parts += [f"## {sweep.title}", "\n".join(f"- {line}" for line in support(table, sweep))]
@@ -262,6 +265,9 @@ def terminal(table: Table) -> str:
     parts = [table.board.title]
     if found := moves.worlds(table):
         parts += [moves.title(table), aligned(moves.grid(table, found)), *moves.sentences(table, found)]
+    if proxies.shown(table, found):
+        parts += [proxies.TITLE, aligned(proxies.grid(table, found)), *proxies.sentences(table, found)]
+        parts += [proxies.VALUES, aligned(proxies.values(table, found))]
     for sweep in table.sweeps:
         parts += [sweep.title, _plain(table, sweep.rows, "p")]
         parts += [f"paired difference to {base_name(table.board)}:", _plain(table, sweep.rows, "p", deltas=True)]
