@@ -37,10 +37,8 @@ def proxy_figures(board: Board, results: Sequence[Result]) -> tuple[tuple[ProxyF
             figures, others = _figures(board, proxy, [one for one in known if one.task == task])
             made.append(figures)
             left |= {one.path: one.task for one in others}
-    told = [
-        f"{count} results on {task}: measured otherwise than most, or a second time"
-        for task, count in sorted(Counter(left.values()).items())
-    ]
+    why = "measured otherwise than most, or a second time"
+    told = [f"{count} results on {task}: {why}" for task, count in sorted(Counter(left.values()).items())]
     return (tuple(made) if any(one.values for one in made) else ()), told
 
 

@@ -125,9 +125,9 @@ def sentences(table: Table, found: Sequence[World]) -> list[str]:
     return [
         f"Gain at p = {RECAPTIONS:g}: recaptions alone against {base}, paired by training seed. Gain at the best p: of the "
         "best mean, which is picked on the seeds that it is told of and so flatters.",
-        "Each figure: Spearman's rank correlation between a measure of the captions, which takes no training, and the gain, over "
-        f"the worlds that have both ({EMPTY}: fewer than {FEWEST}, or all alike); in brackets what holds 95 % of resampled seeds "
-        f"({seeds} of each training). The measures' own errors, other images and other worlds are not in it.",
+        "Each figure: Spearman's rank correlation between a measure of the captions, which takes no training, and the gain, "
+        f"over the worlds that have both ({EMPTY}: fewer than {FEWEST}, or all alike); in brackets what holds 95 % of "
+        f"resampled seeds ({seeds} of each training). The measures' own errors, other images and other worlds are not in it.",
         f"The {n} worlds are one grid of {facts} in a laboratory, and the measures follow these by construction. A high figure "
         "says that a measure orders these worlds as their gains do; it foretells nothing of other data, and over so few worlds "
         "figures that differ need not differ elsewhere. Nothing is tested, and nothing corrected for the number of figures.",
