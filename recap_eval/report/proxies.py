@@ -85,10 +85,13 @@ def grid(table: Table, found: Sequence[World]) -> list[list[str]]:
     """Return correlations as text, header first: a proxy and gain a row, a column of the board a column."""
     lines = [["proxy", "gain", "worlds", *(column.label for column in table.board.columns)]]
     for figures in shown(table, found):
+        if not figures.values:
+            lines.append([figures.proxy.label, EMPTY, EMPTY, *[NOT_RUN] * len(table.board.columns)])
+            continue
         for name, best in GAINS.items():
             told = [proxy_trend(table, found, figures, number, best) for number in range(len(table.board.columns))]
-            cells = [figure(one) if figures.values else NOT_RUN for one, _ in told]
-            lines.append([figures.proxy.label, name, _worlds(found, figures, [n for _, n in told]), *cells])
+            n = _worlds(found, figures, [n for _, n in told])
+            lines.append([figures.proxy.label, name, n, *(figure(one) for one, _ in told)])
     return lines
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.report.cells import base_name
-from recap_eval.report.forms import named
+from recap_eval.report.forms import named, unit_of
 from recap_eval.report.moves import World, figure, worlds
 from recap_eval.report.plots.drawing import Drawing, rounded
+from recap_eval.report.plots.mix import UNITS
 from recap_eval.report.plots.panels import WIDTH, legend, said
 from recap_eval.report.plots.style import COLOURS, HOLLOW, tell
 from recap_eval.report.proxies import RECAPTIONS, Gain, as_column, gain, proxy_trend, shown
@@ -25,7 +26,10 @@ def against_proxies(table: Table) -> dict[str, Any] | None:
     rows = [_row(table, found, one) for one in shown(table, found) if one.values]
     kept = [row for row in rows if any(panel["points"] for panel in row["panels"])]
     told = {"facts": list(table.board.facts), "worlds": [list(at) for at in dict.fromkeys(world.at for world in found)]}
-    labels = [column.label for column in table.board.columns]
+    units = [UNITS.get(unit_of(column), unit_of(column)) for column in table.board.columns]
+    labels = [
+        f"{column.label}, {unit}" if unit else column.label for column, unit in zip(table.board.columns, units, strict=True)
+    ]
     return rounded(told | {"base": base_name(table.board), "columns": labels, "rows": kept}) if kept else None
 
 
