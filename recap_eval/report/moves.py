@@ -177,5 +177,9 @@ def figure(one: Trend, void: str = EMPTY) -> str:
     """Return a correlation with its ends; `void` if it is none."""
     if one.rho is None:
         return void
-    ends = "" if one.low is None or one.high is None else f" [{one.low:+.2f}, {one.high:+.2f}]"
-    return f"{one.rho:+.2f}{ends}"
+    ends = "" if one.low is None or one.high is None else f" [{_signed(one.low)}, {_signed(one.high)}]"
+    return f"{_signed(one.rho)}{ends}"
+
+
+def _signed(rho: float) -> str:
+    return f"{round(rho, 2) + 0.0:+.2f}"  # no -0.00 from the last bits

@@ -83,7 +83,7 @@ def shown(table: Table, found: Sequence[World]) -> list[ProxyFigures]:
 
 def grid(table: Table, found: Sequence[World]) -> list[list[str]]:
     """Return correlations as text, header first: a proxy and gain a row, a column of the board a column."""
-    lines = [["proxy", "gain", "worlds", *(column.label for column in table.board.columns)]]
+    lines = [["measure", "gain", "worlds", *(column.label for column in table.board.columns)]]
     for figures in shown(table, found):
         if not figures.values:
             lines.append([figures.proxy.label, EMPTY, EMPTY, *[NOT_RUN] * len(table.board.columns)])
@@ -131,8 +131,10 @@ def sentences(table: Table, found: Sequence[World]) -> list[str]:
         "Each figure: Spearman's rank correlation between a measure of the captions, which takes no training, and the gain, "
         f"over the worlds that have both ({EMPTY}: fewer than {FEWEST}, or all alike); in brackets what holds 95 % of "
         f"resampled seeds ({seeds} of each training). The measures' own errors, other images and other worlds are not in it.",
-        f"The {n} worlds are one grid of {facts} in a laboratory, and the measures follow these by construction. A high figure "
-        "says that a measure orders these worlds as their gains do; it foretells nothing of other data, and over so few worlds "
-        "figures that differ need not differ elsewhere. Nothing is tested, and nothing corrected for the number of figures.",
+        "A measure is a mean over the captions that it applies to: images without a caption are in none, and those whose "
+        "caption claims nothing not in that of true claims. So differences are of means, not of pairs.",
+        f"The {n} worlds are settings of {facts} in one laboratory, which the measures follow by construction. A high figure "
+        "says that a measure orders these worlds as their gains do, and not that it would foretell gains on other data; over so few "
+        "worlds, figures that differ need not differ elsewhere. Nothing is tested.",
         *([f"Not run: {', '.join(missing)}."] if missing else []),
     ]
