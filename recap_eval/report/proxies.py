@@ -134,7 +134,7 @@ def sentences(table: Table, found: Sequence[World]) -> list[str]:
         "A measure is a mean over the captions that it applies to: images without a caption are in none, and those whose "
         "caption claims nothing not in that of true claims. So differences are of means, not of pairs.",
         f"The {n} worlds are settings of {facts} in one laboratory, which the measures follow by construction. A high figure "
-        "says that a measure orders these worlds as their gains do, and not that it would foretell gains on other data; over so few "
-        "worlds, figures that differ need not differ elsewhere. Nothing is tested.",
+        "says that a measure orders these worlds as their gains do, not that it would foretell gains on other data; over so "
+        "few worlds, figures that differ need not differ elsewhere. Nothing is tested.",
         *([f"Not run: {', '.join(missing)}."] if missing else []),
     ]
