@@ -99,3 +99,8 @@ def verify(folder: Path, artifact: Artifact) -> None:
             raise DataError(f"{path} is missing.", f"{folder / NAME} lists it: make the artifact again.")
         if digest_file(path) != digest:
             raise DataError(f"{path} is not the file that {NAME} describes.", "It was changed or damaged: make it again.")
+
+
+def named(plain: str, facts: list[tuple[str, float | str]]) -> str:
+    """Return a name with what is said of the data: equal weights, or captions, of other data are others."""
+    return "-".join([plain, *(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in facts)])

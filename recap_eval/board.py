@@ -65,6 +65,27 @@ class Mean:
 
 
 @dataclass(frozen=True)
+class Proxy:
+    """A measure of captions that is held against what training on them gained, world by world.
+
+    Args:
+        task: Name of the task, without who measures.
+        version: Its version.
+        metric: Which of its metrics.
+        label: What tables call it.
+        of: The column of captions that is measured.
+        minus: The column whose figure is taken off; "" for none.
+    """
+
+    task: str
+    version: int
+    metric: str
+    label: str
+    of: str
+    minus: str = ""
+
+
+@dataclass(frozen=True)
 class Board:
     """What a board shows; see boards/clip.toml.
 
@@ -83,6 +104,7 @@ class Board:
         by_data: Whether each data set has a section of its own, with models side by side and questions below each other.
         where: Facts of a model's making that it must have to stand on the board, by name.
         facts: What the makers of its models must have said of their data (`recap-train --fact`), and of no other board's.
+        proxies: Measures of captions of which these facts were said, which are held against the gains of training on them.
     """
 
     name: str
@@ -99,6 +121,7 @@ class Board:
     by_data: bool = False
     where: dict[str, Any] = field(default_factory=dict)
     facts: tuple[str, ...] = ()
+    proxies: tuple[Proxy, ...] = ()
 
 
 def board_files(leaderboards: Path) -> dict[str, Path]:
@@ -127,6 +150,7 @@ def load_board(name: str, leaderboards: Path) -> Board:
         trade_off = _trade_off(record.pop("trade_off", []), columns, means)
         facts = tuple(map(str, record.pop("facts", [])))
         rest: dict[str, Any] = {"published": tuple(published), "means": means, "trade_off": trade_off, "facts": facts}
+        rest["proxies"] = tuple(Proxy(**proxy) for proxy in record.pop("proxies", []))
         return Board(name=name, columns=columns, **rest, **record)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, KeyError) as error:
         raise DataError(f"{files[name]} is not a board ({error}).", "Model it on the shipped boards/clip.toml.") from error

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from recap_eval.artifact import FACTS
 from recap_eval.captions.diversity import BLOCK
+from recap_eval.captions.files import label
 from recap_eval.captions.pictured import Views
 from recap_eval.captions.sample import SIZE
 from recap_eval.captions.scan import Question
@@ -58,16 +60,19 @@ class Set:
         question: What was counted.
         surveys: What was found, by column.
         seconds: How long it took.
+        facts: What a user says of the data, by name.
     """
 
     name: str
     question: Question
     surveys: dict[str, Survey]
     seconds: float
+    facts: dict[str, float | str] = field(default_factory=dict)
 
     def model(self, column: str) -> ModelId:
         """Return whose captions a column's are: a caption set has a name and a digest, as a model has."""
-        meta = {"kind": "captions", "files": self.name, "column": column}
+        meta: dict[str, Any] = {"kind": "captions", "files": self.name, "column": column}
+        meta |= {FACTS: self.facts} if self.facts else {}
         return ModelId(f"{self.name}:{label(column)}", self.surveys[column].content.digest, meta)
 
     @property
@@ -79,11 +84,6 @@ class Set:
     def other(self, column: str) -> str | None:
         """Return the column that a column is held against."""
         return next((name for name in self.question.columns if name != column), None)
-
-
-def label(column: str) -> str:
-    """Return what tables call a column: a shard's "json:FIELD" is FIELD."""
-    return column.removeprefix("json:")
 
 
 def measure_captions(found: Set, families: Sequence[Family], extras: Extras, options: Options) -> dict[str, Outcome]:
@@ -158,8 +158,9 @@ class Bench:
         model, given = self._set.model(self._column), self.given_to(family)
         source, settings = self._source(given.views), self._settings(family)
         path = result_path(self._options.out, family, model, identity(family, model, source, settings))
-        if (known := known_result(path, self._options)) is not None and not _lacks_truth(family, given, known):
-            return known, False
+        known = known_result(path, self._options)
+        if known is not None and known.meta.get(FACTS, {}) == self._set.facts and not _lacks_truth(family, given, known):
+            return known, False  # of other facts it would stand on other boards
         start = time.perf_counter()
         scores = family.measure(given)
         seconds = time.perf_counter() - start

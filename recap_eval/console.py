@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -49,6 +50,18 @@ def positive_number(text: str) -> float:
     return number
 
 
+def fact(text: str) -> tuple[str, float | str]:
+    """Return NAME=VALUE as both, the value as a number where it is one."""
+    name, sign, value = text.partition("=")
+    if not (name.isidentifier() and sign and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as alt_noise=0.4")
+    try:
+        number = float(value)
+    except ValueError:
+        return name, value
+    return name, number if math.isfinite(number) else value
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every command has."""
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON, for machines")
@@ -62,6 +75,14 @@ def add_command(commands: Any, name: str, help: str, examples: str = "") -> argp
     )
     add_common(parser)
     return parser
+
+
+def add_facts(parser: argparse.ArgumentParser) -> None:
+    """Add what a user says of the data."""
+    group = parser.add_argument_group("what is to stand beside the results")
+    group.add_argument(
+        "--fact", type=fact, action="append", default=[], metavar="NAME=VALUE", help="of the data: boards may ask for it"
+    )
 
 
 def warn(text: str) -> None:

@@ -16,6 +16,7 @@ from recap_eval.board import Board, as_measured, asked, belongs, comparable, loa
 from recap_eval.column_scores import ColumnScores
 from recap_eval.files import canonical_json
 from recap_eval.imported import imported_tables
+from recap_eval.proxies import proxy_figures
 from recap_eval.published import load_published
 from recap_eval.results import Result, estimate_of, n_items, read_results
 from recap_eval.stats import BestPlace, Estimate, best_place, holm, mean_over_seeds
@@ -77,8 +78,9 @@ def build_table(name: str, leaderboards: Path, results: list[Result] | None = No
     others, odd = imported_tables(board, leaderboards)
     published = (*(load_published(reference, leaderboards) for reference in board.published), *others)
     sweeps = tuple(sweep for part, _ in rows for sweep in part)
-    left = (*left_out, *apart_underway, *odd)
-    return Table(board, sweeps, tuple(groups), left, tuple(sources), published, _courses(board, underway))
+    proxies, unlike = proxy_figures(board, results)
+    left = (*left_out, *apart_underway, *odd, *unlike)
+    return Table(board, sweeps, tuple(groups), left, tuple(sources), published, _courses(board, underway), proxies)
 
 
 def _by_data(board: Board, results: list[Result]) -> dict[str, list[Result]]:

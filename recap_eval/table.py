@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from recap_eval.board import Board
+from recap_eval.board import Board, Proxy
 from recap_eval.published import PublishedTable
 from recap_eval.results import Result
 from recap_eval.stats import ALPHA, Estimate
+from recap_eval.tasks.base import PERCENT, SHARE
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,23 @@ class Course:
 
 
 @dataclass(frozen=True)
+class ProxyFigures:
+    """A measure of captions in the worlds of a board.
+
+    Args:
+        proxy: Which; of several who measure, with whose it is in its label.
+        values: By what was said of a world's data; none if it was not measured.
+        scale: By what tables multiply them.
+        unit: In what they are.
+    """
+
+    proxy: Proxy
+    values: dict[tuple[Any, ...], float]
+    scale: float = PERCENT
+    unit: str = SHARE
+
+
+@dataclass(frozen=True)
 class Table:
     """A board, filled.
 
@@ -119,6 +137,7 @@ class Table:
         sources: The data behind the columns: column number and record of `data`.
         published: Figures for the same columns of papers or other programs, in no rank or difference.
         courses: Trainings on their way, in no rank or difference either.
+        proxies: Measures of the captions that models were trained on; none if no captions were measured.
     """
 
     board: Board
@@ -128,6 +147,7 @@ class Table:
     sources: tuple[tuple[int, dict[str, Any]], ...] = ()
     published: tuple[PublishedTable, ...] = ()
     courses: tuple[Course, ...] = ()
+    proxies: tuple[ProxyFigures, ...] = ()
 
     @property
     def parts(self) -> tuple[Sweep | Group | Course, ...]:

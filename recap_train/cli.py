@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recap_eval import __version__
+from recap_eval.artifact import named
 from recap_eval.console import main_guard
 from recap_train import options
 from recap_train.captioner import options as captioner
 from recap_train.diffusion import options as diffusion
-from recap_train.requests import captions_of, engine_of, loading_of, mix_of, named, need, precision_of, roles_of, scenes_of
+from recap_train.requests import captions_of, engine_of, loading_of, mix_of, need, precision_of, roles_of, scenes_of
 
 if TYPE_CHECKING:
     from recap_train.evals import Evals

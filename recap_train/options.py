@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 from pathlib import Path
 from typing import Any
 
-from recap_eval.console import add_command, as_path, positive, positive_number
+from recap_eval.console import add_command, add_facts, as_path, positive, positive_number
 from recap_train.engine import duration
 
 CLIP_EXAMPLES = """examples:
@@ -108,18 +107,6 @@ def count(text: str) -> int:
     return 0 if text == "0" else positive(text)
 
 
-def fact(text: str) -> tuple[str, float | str]:
-    """Return NAME=VALUE as both, the value as a number where it is one."""
-    name, sign, value = text.partition("=")
-    if not (name.isidentifier() and sign and value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as alt_noise=0.4")
-    try:
-        number = float(value)
-    except ValueError:
-        return name, value
-    return name, number if math.isfinite(number) else value
-
-
 def _numbers(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
@@ -157,14 +144,6 @@ def add_captions(clip: argparse.ArgumentParser, dropout: float | None) -> None:
     default = "the recipe's" if dropout is None else f"{dropout:g}"
     mixing.add_argument(
         "--caption-dropout", type=float, default=dropout, metavar="P", help=f"probability of no caption (default {default})"
-    )
-
-
-def add_facts(parser: argparse.ArgumentParser) -> None:
-    """Add what a user says of the data."""
-    group = parser.add_argument_group("what is to stand beside the results")
-    group.add_argument(
-        "--fact", type=fact, action="append", default=[], metavar="NAME=VALUE", help="of the data: boards may ask for it"
     )
 
 

@@ -88,8 +88,3 @@ def scenes_of(data: Path | str | None) -> Path | None:
     from recap_eval.data.scenes.locate import missing
 
     return data if isinstance(data, Path) and not missing(data) else None
-
-
-def named(plain: str, facts: list[tuple[str, float | str]]) -> str:
-    """Return a model's name with what is said of its data: equal weights of other data are other models."""
-    return "-".join([plain, *(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in facts)])

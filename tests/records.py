@@ -76,12 +76,14 @@ def put_captions(root: Path, files: str, column: str, task: str, metrics: dict[s
         column: The column measured.
         task: Name of the task, perhaps with @ and who measures.
         metrics: Scores by metric.
-        other: revision, fingerprint, reference, settings.
+        other: revision, fingerprint, reference, settings, meta (how they were made).
     """
     base = task.partition("@")[0]
     family = next(one for one in (*FAMILIES.values(), *TWO_WAY.values()) if one.name == base)
     family = replace(family, name=task, metrics=tuple(metric for metric in family.metrics if metric.name in metrics))
-    who = ModelId(f"{files}:{column}", other.get("revision", f"rev-{files}-{column}"), {"kind": "captions"})
+    who = ModelId(
+        f"{files}:{column}", other.get("revision", f"rev-{files}-{column}"), {"kind": "captions"} | other.get("meta", {})
+    )
     data = DataId(files, "", other.get("fingerprint", f"of {files}"), other.get("reference", "10 rows of caption files"))
     settings, found = other.get("settings", {}), Scores(metrics)
     path = result_path(root, family, who, identity(family, who, data, settings))

@@ -55,6 +55,11 @@ class Wanted:
         return list(dict.fromkeys([*self.columns, *([key] if key else []), *(name for name in also if name in names)]))
 
 
+def label(column: str) -> str:
+    """Return what tables call a column: a shard's "json:FIELD" is FIELD."""
+    return column.removeprefix("json:")
+
+
 def find_files(words: Sequence[str]) -> list[Path]:
     """Return the caption files that paths, folders and patterns stand for, sorted, each once; of generations the newest.
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from recap_eval.cluster.options import add_cluster
-from recap_eval.console import as_path, positive
+from recap_eval.console import add_facts, as_path, positive
 
 JOINS = ("sha256", "key", "coco-id")  # what captions and images are joined on
 
@@ -68,4 +68,5 @@ def add_captions(captions: argparse.ArgumentParser) -> None:
     )
     captions.add_argument("--no-cache", action="store_true", help="keep no counts, use none")
     captions.add_argument("--shard", metavar="I/N", help="count part I of N of the files only, into the cache")
+    add_facts(captions)
     add_cluster(captions, "count files")

@@ -35,6 +35,7 @@ def evaluate_captions(args: argparse.Namespace) -> int:
     Returns:
         0, or 1 if anything failed.
     """
+    from recap_eval.artifact import named
     from recap_eval.caption_scoring import Set, measure_captions
     from recap_eval.captions.files import find_files
     from recap_eval.captions.on_cluster import count_on_cluster
@@ -52,7 +53,7 @@ def evaluate_captions(args: argparse.Namespace) -> int:
     team = Team.of(args.shard)
     options = _options(args, team)
     lookers = find_lookers(args, families, team.device)
-    name = args.name or _name(args.captions)
+    name = args.name or named(_name(args.captions), args.fact)
     note(f"{name}: {len(files):,} files; {_told(question)}")
     _show(first_samples(files[0], question))
     start, scan = time.perf_counter(), Scan(files, question, options.cache)
@@ -69,7 +70,7 @@ def evaluate_captions(args: argparse.Namespace) -> int:
         return 0
     if args.metrics is None:
         families = _fitting(families, surveys)
-    found = Set(name, question, surveys, seconds)
+    found = Set(name, question, surveys, seconds, dict(args.fact))
     outcomes = measure_captions(found, list(families.values()), replace(extras, pictures=pictures), options)
     page = write_page(args, found, files, pictures, options) if args.page else None
     return _end(args, outcomes, page)
@@ -181,7 +182,8 @@ def _end(args: argparse.Namespace, outcomes: dict[str, Outcome], page: Written |
         print(json.dumps(told | ({"page": str(page.path)} if page else {})))
     else:
         place = "" if args.out == Path("leaderboards") else f" --leaderboards {args.out}"
-        print(f"Results: {args.out / 'results'}; the table: recap-eval report captions{place}", file=sys.stderr)
+        shown = "boards that ask for these facts: recap-eval report" if args.fact else "the table: recap-eval report captions"
+        print(f"Results: {args.out / 'results'}; {shown}{place}", file=sys.stderr)
         if page is not None:
             print(f"Page: {page.path}{f', thumbnails in {page.folder}' if page.folder else ''}", file=sys.stderr)
     for column, name, why in failed:

@@ -42,7 +42,7 @@ def write_page(
     Raises:
         DataError: Images were named and none belongs to a row, or items of a result are missing.
     """
-    from recap_eval.caption_scoring import label
+    from recap_eval.captions.files import label
     from recap_eval.gallery.captions import Captions, choose, counted, find_scores
     from recap_eval.report.captions_page import write_captions_page
     from recap_eval.results import read_results

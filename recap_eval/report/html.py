@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recap_eval.published import PublishedTable
-from recap_eval.report import cells, moves, text
+from recap_eval.report import cells, moves, proxies, text
 from recap_eval.report.evidence import PAGE
 from recap_eval.report.forms import Form, forms
 from recap_eval.report.opening import opening
@@ -77,7 +77,7 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str], looks
         }
         for sweep in table.sweeps
     ]  # fmt: skip
-    groups = [*_moves(table, links), *groups]
+    groups = [*_moves(table, links), *_proxies(table), *groups]
     groups += [_group(table, group, links) for group in table.groups]
     groups += [_course(table, course, links) for course in table.courses]
     page: str = environment().get_template("board.html").render(
@@ -105,6 +105,25 @@ def _moves(table: Table, links: dict[str, str]) -> list[dict[str, object]]:
     facts: dict[str, object] = {"title": moves.title(table), "support": moves.sentences(table, found) if found else []}
     facts |= {"has_delta": False, "after": text.MOVES, "first": list(table.board.facts), "rows": rows}
     return [facts | {"headers": [column.label for column in table.board.columns]}] if found else []
+
+
+def _proxies(table: Table) -> list[dict[str, object]]:
+    """Return how cheap measures of captions go with gains, and what they are in each world; nothing of other boards."""
+    found = moves.worlds(table)
+    if not proxies.shown(table, found):
+        return []
+    trends = _plain(proxies.TITLE, proxies.grid(table, found), 3)
+    of_worlds = _plain(proxies.VALUES.rstrip(":"), proxies.values(table, found), len(table.board.facts))
+    return [trends | {"support": proxies.sentences(table, found)}, of_worlds]
+
+
+def _plain(title: str, lines: list[list[str]], names: int) -> dict[str, object]:
+    """Return a grid of texts, of which the first columns name a row."""
+    head, *body = lines
+    void = {"half": "", "delta": "", "best": False, "tied": False, "link": ""}
+    rows = [(first, rest[: names - 1], [{"text": shown} | void for shown in rest[names - 1 :]]) for first, *rest in body]
+    facts: dict[str, object] = {"title": title, "support": [], "has_delta": False, "after": "", "rows": rows}
+    return facts | {"first": head[:names], "headers": head[names:]}
 
 
 def _group(table: Table, group: Group, links: dict[str, str]) -> dict[str, object]:

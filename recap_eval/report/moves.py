@@ -57,7 +57,7 @@ class World:
 
 @dataclass(frozen=True)
 class Trend:
-    """How a best place goes with a fact over worlds, by rank.
+    """How two things go together over worlds, by rank.
 
     Args:
         rho: Spearman's correlation; None if either never changes.
@@ -96,20 +96,31 @@ def _bests(table: Table, sweep: Sweep) -> tuple[Best | None, ...]:
 
 def trend(table: Table, found: Sequence[World], number: int, fact: int) -> Trend:
     """Return how the best place of a column goes with a fact, over all worlds that have the column."""
-    import numpy as np
-
     metric = table.board.columns[number].metric
     known = [(world.at[fact], one) for world in found if (one := seed_scores(world.sweep, number, metric)) is not None]
     common = sorted(set.intersection(*(set(one.seeds) for _, one in known))) if len(known) > 1 else []
     if not common:
         return Trend(None, None, None)
-    facts = [at for at, _ in known]
-    bests = [_bests_of(one, common) for _, one in known]
-    counts, weights = resamples(len(common))
-    whole = _rho(facts, [best(np.ones(len(common))) for best in bests])
-    drawn = [(_rho(facts, [best(row) for best in bests]), weight) for row, weight in zip(counts, weights, strict=True)]
+    return resampled_trend([at for at, _ in known], [_bests_of(one, common) for _, one in known], len(common))
+
+
+def resampled_trend(facts: Sequence[float], tells: Sequence[Callable[[np.ndarray], float]], seeds: int) -> Trend:
+    """Return how something that trainings tell goes with a fact, over worlds, and where resampled seeds put that.
+
+    A seed is drawn in all worlds at once; see `stats.best_place`.
+
+    Args:
+        facts: The fact of each world.
+        tells: What each world's trainings tell, of how often each of their common seeds counts.
+        seeds: How many these are.
+    """
+    import numpy as np
+
+    counts, weights = resamples(seeds)
+    whole = _rho(facts, [tell(np.ones(seeds)) for tell in tells])
+    drawn = [(_rho(facts, [tell(row) for tell in tells]), weight) for row, weight in zip(counts, weights, strict=True)]
     there = sorted((rho, weight) for rho, weight in drawn if rho is not None)
-    if len(common) < 2 or not there:
+    if seeds < 2 or not there:
         return Trend(whole, None, None)
     values, shares = np.array(there).T
     sums, rest = np.cumsum(shares) / shares.sum(), (1 - LEVEL) / 2
@@ -159,7 +170,16 @@ def sentences(table: Table, found: Sequence[World]) -> list[str]:
 
 
 def _told(one: Trend) -> str:
+    return figure(one, "nowhere")
+
+
+def figure(one: Trend, void: str = EMPTY) -> str:
+    """Return a correlation with its ends; `void` if it is none."""
     if one.rho is None:
-        return "nowhere"
-    ends = "" if one.low is None or one.high is None else f" [{one.low:+.2f}, {one.high:+.2f}]"
-    return f"{one.rho:+.2f}{ends}"
+        return void
+    ends = "" if one.low is None or one.high is None else f" [{_signed(one.low)}, {_signed(one.high)}]"
+    return f"{_signed(one.rho)}{ends}"
+
+
+def _signed(rho: float) -> str:
+    return f"{round(rho, 2) + 0.0:+.2f}"  # no -0.00 from the last bits

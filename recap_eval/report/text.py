@@ -7,9 +7,10 @@ from functools import partial
 
 from recap_eval.board import Board, Column
 from recap_eval.published import IMPORTED, PUBLISHED, PublishedRow, PublishedTable
-from recap_eval.report import moves
+from recap_eval.report import moves, proxies
 from recap_eval.report.cells import (
     BEST,
+    Link,
     aligned,
     base_name,
     course_grid,
@@ -105,9 +106,7 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str], looks: 
     """
     board, link = table.board, partial(_linked, links)
     parts = [f"# {board.title}", board.note, "\n".join(f"> {line}  " for line in opening(table)).rstrip()]
-    if found := moves.worlds(table):
-        parts += [f"## {moves.title(table)}", "\n".join(f"- {line}" for line in moves.sentences(table, found))]
-        parts += [pipe(moves.grid(table, found, link)), MOVES]
+    parts += _over_worlds(table, link)
     for sweep in table.sweeps:
         rows = sweep.rows
         parts += [f"## {sweep.title}", "\n".join(f"- {line}" for line in support(table, sweep))]
@@ -136,6 +135,18 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str], looks: 
         parts += ["## Data", "\n".join(f"- {line}" for line in sources_text(table))]
         parts += ["## Results", BEHIND.format(page=f"[{board.name}-records.md]({board.name}-records.md)"), _looked(looks)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _over_worlds(table: Table, link: Link) -> list[str]:
+    """Return what is told of several worlds together: where the best p lies, and what cheap measures say of the gain."""
+    if not (found := moves.worlds(table)):
+        return []
+    parts = [f"## {moves.title(table)}", "\n".join(f"- {line}" for line in moves.sentences(table, found))]
+    parts += [pipe(moves.grid(table, found, link)), MOVES]
+    if proxies.shown(table, found):
+        parts += [f"## {proxies.TITLE}", "\n".join(f"- {line}" for line in proxies.sentences(table, found))]
+        parts += [pipe(proxies.grid(table, found), ("gain",)), proxies.VALUES, pipe(proxies.values(table, found))]
+    return parts
 
 
 def published_title(group: PublishedTable) -> str:
@@ -262,6 +273,9 @@ def terminal(table: Table) -> str:
     parts = [table.board.title]
     if found := moves.worlds(table):
         parts += [moves.title(table), aligned(moves.grid(table, found)), *moves.sentences(table, found)]
+    if proxies.shown(table, found):
+        parts += [proxies.TITLE, aligned(proxies.grid(table, found)), *proxies.sentences(table, found)]
+        parts += [proxies.VALUES, aligned(proxies.values(table, found))]
     for sweep in table.sweeps:
         parts += [sweep.title, _plain(table, sweep.rows, "p")]
         parts += [f"paired difference to {base_name(table.board)}:", _plain(table, sweep.rows, "p", deltas=True)]

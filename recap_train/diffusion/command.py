@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from recap_eval.artifact import Artifact
+from recap_eval.artifact import Artifact, named
 from recap_eval.errors import UserError
 from recap_eval.files import read_json
 from recap_eval.memory import keep_freed_memory
@@ -20,7 +20,7 @@ from recap_train.diffusion.evals import SuiteEvals, suite_words
 from recap_train.diffusion.features import MANIFEST, is_features
 from recap_train.diffusion.recipe import AUTOENCODERS, TRANSFORMERS, ImageRecipe, load_image_recipe, with_objective
 from recap_train.parallel import alone_environment, choose_device, is_main
-from recap_train.requests import captions_of, engine_of, loading_of, mix_of, named, need, precision_of, roles_of, scenes_of
+from recap_train.requests import captions_of, engine_of, loading_of, mix_of, need, precision_of, roles_of, scenes_of
 from recap_train.run import Run
 from recap_train.stages import changed_constants
 

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from recap_eval.console import add_command, as_path, positive, positive_number, positive_or_all
-from recap_train.options import add_captions, add_dry_run, add_engine, add_facts, add_loading, add_need
+from recap_eval.console import add_command, add_facts, as_path, positive, positive_number, positive_or_all
+from recap_train.options import add_captions, add_dry_run, add_engine, add_loading, add_need
 
 DIT_EXAMPLES = """examples:
   recap-train vae --data scenes --out runs/vae

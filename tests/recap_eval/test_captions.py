@@ -18,6 +18,7 @@ from support import ROOT, assert_two_line_error, recap
 
 from recap_eval.captions.scan import Question, Scan
 from recap_eval.cli import main
+from recap_eval.leaderboard import build_table
 from recap_eval.results import read_results
 
 PAIR = ("--column", "re_caption", "--against", "org_caption")
@@ -100,6 +101,32 @@ def test_measured_once_and_again_by_force_and_never_recounted(files, tmp_path, c
         patch.setattr("recap_eval.captions.scan.first_samples", lambda *_: [])
         assert run(*words) == 0
     assert len(json.loads(capsys.readouterr().out)["re_caption"]["measured_before"]) == 5
+
+
+def test_facts_stand_beside_the_results_and_keep_them_off_other_boards(files, tmp_path, capsys):
+    out, words = tmp_path / "lb", ("--captions", files, *PAIR, "--metrics", "length", "--cache", tmp_path / "cache")
+    facts = ("--fact", "alt_noise=0.4", "--fact", "by=llava")
+    assert run(*words, "--out", out, *facts) == 0
+    assert "boards that ask for these facts: recap-eval report --leaderboards" in capsys.readouterr().err
+    found = read_results(out)
+    assert {one.model for one in found} == {f"set-alt_noise=0.4-by=llava:{column}" for column in PAIR[1::2]}
+    assert all(one.meta["facts"] == {"alt_noise": 0.4, "by": "llava"} for one in found)
+    assert not build_table("captions", out).measured
+    assert run(*words, "--out", out) == 0 and len(read_results(out)) == 4
+    assert all("facts" not in one.meta for one in read_results(out) if "alt_noise" not in one.model)
+    assert len(build_table("captions", out).groups) == 1
+
+
+def test_of_other_facts_the_same_captions_are_measured_again(files, tmp_path, capsys):
+    out = tmp_path / "lb"
+    words = ("--captions", files, *PAIR[:2], "--name", "n", "--metrics", "length", "--cache", tmp_path / "cache", "--out", out)
+    for fact in ((), ("--fact", "x=1"), ("--fact", "x=1"), ("--fact", "x=2")):
+        assert run(*words, *fact) == 0
+    (found,) = read_results(out)
+    assert found.meta["facts"] == {"x": 2.0} and capsys.readouterr().err.count("not measured again") == 1
+    with pytest.raises(SystemExit):
+        run(*words, "--fact", "x")
+    assert "NAME=VALUE" in capsys.readouterr().err
 
 
 def test_parts_add_up_to_the_whole(files, tmp_path, capsys):

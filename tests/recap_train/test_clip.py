@@ -393,8 +393,8 @@ def test_what_is_said_of_the_data_stands_beside_the_weights_and_changes_none(wor
 
 
 def test_facts_are_names_and_values():
-    from recap_train.options import fact
-    from recap_train.requests import named
+    from recap_eval.artifact import named
+    from recap_eval.console import fact
 
     assert (
         named("tiny-p0-s1", [("alt_noise", 0.4), ("error", 0.0), ("by", "llava")])

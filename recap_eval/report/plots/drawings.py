@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from recap_eval.report.plots import captions, mix, over_axis, places, progress, truth
+from recap_eval.report.plots import captions, mix, over_axis, places, progress, proxies, truth
 
-DRAWINGS = (*places.DRAWINGS, *over_axis.DRAWINGS, *mix.DRAWINGS, *progress.DRAWINGS, *captions.DRAWINGS, *truth.DRAWINGS)
+DRAWINGS = (
+    *places.DRAWINGS, *proxies.DRAWINGS, *over_axis.DRAWINGS, *mix.DRAWINGS, *progress.DRAWINGS, *captions.DRAWINGS,
+    *truth.DRAWINGS,
+)  # fmt: skip
 NAMED = {drawing.name: drawing for drawing in DRAWINGS}
 
 
