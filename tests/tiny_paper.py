@@ -8,23 +8,24 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from captioner_data import make_edits, make_mix, make_pairs, png, said
 from PIL import Image
 from support import ROOT, write_tar
-from tiny_clips import make_clip
+from tiny_clips import WORDS, make_clip
 from tiny_dit import TINY, tiny_vae
 
 SHARDS, EACH = 2, 12  # shards, and samples of each
 CLASSES = ("n01440764", "n01443537")  # of ImageNet
 CASES = 25  # of VG-Attribution: as many as a pair of attributes needs to count
-PROMPTS = 4
-HQ_EDIT = "HQ-Edit/data/train-00000-of-00001.parquet"
+PROMPTS = 6
 SIZES = {"imagenet1k": (4, 1000), "coco-retrieval": (6, 12), "flickr30k-retrieval": (6, 12), "urban1k": (6, 6)}
 SIZES |= {"vg-attribution": (0, CASES), "docci": (6, 6)}  # what counts as the whole set here: images, texts
-CLIP = {
+SPOKEN = "a small green star beside the old blue ring, two red circles and some square houses near that quiet river"
+CLIP: dict[str, Any] = {
     "model_cfg": {
         "embed_dim": 16,
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
@@ -52,7 +53,7 @@ def lay_world(place: Path) -> list[str]:
     for part in (_shards, _conversations, _photographs, _long_captions, _exams, _prompts, _captioner, _clips, _diffusion):
         part(place)
     told = {
-        "gpus": 1, "hq_edit": HQ_EDIT, "stages": "captioner.json", "start": "--language-model llama --vision-tower tower",
+        "gpus": 1, "stages": "captioner.json", "start": "--language-model llama --vision-tower tower",
         "captioner_options": "--reference-tokens words", "analysis_options": "--clip-model clip --longclip-model clip",
         "clip_options": "--templates class-name", "suite": "paper-small.toml", "base": "base.json", "large_text": "large.json",
         "prompts": "--data benchmarks --inception-weights inception.pth", "size": "small.json", "tokenizer": "--tokenizer bert",
@@ -87,7 +88,7 @@ def _shards(place: Path) -> None:
         rows = []
         for number in range(EACH):
             key, which = f"{shard:05d}{number:04d}", shard * EACH + number
-            alt = f"{said(which)} for sale, " + " ".join(f"word{which * 7 + n}" for n in range(40))
+            alt = f"{WORDS[which]} {said(which)} for sale, " + " ".join(f"word{which * 7 + n}" for n in range(40))
             digest = hashlib.sha256(f"download {which}".encode()).hexdigest()
             rows.append(
                 {
@@ -107,7 +108,7 @@ def _conversations(place: Path) -> None:
     (place / "llava").mkdir()
     make_pairs(place / "llava").rename(place / "llava/blip_laion_cc_sbu_558k.json")
     make_mix(place / "llava").rename(place / "llava/llava_v1_5_mix665k.json")
-    make_edits((place / HQ_EDIT).parent).rename(place / HQ_EDIT)
+    make_edits(place / "HQ-Edit/data")
 
 
 def _photographs(place: Path) -> None:
@@ -117,10 +118,10 @@ def _photographs(place: Path) -> None:
         put(root / f"imagenet/val/{CLASSES[number % 2]}/ILSVRC2012_val_{number:08d}.JPEG", jpeg(number))
     for name, below, form in (("coco", "val2014", "COCO_val2014_{:012d}.jpg"), ("flickr30k", "", "{}.jpg")):
         images = []
-        for number in range(6):
-            file = form.format(number)
+        for number in range(8):
+            file, split = form.format(number), "test" if number < 6 else "val"
             sentences = [{"raw": f"{word} number {number}", "tokens": []} for word in ("A card", "A red thing")]
-            images.append({"filename": file, "split": "test", "sentences": sentences} | ({"filepath": below} if below else {}))
+            images.append({"filename": file, "split": split, "sentences": sentences} | ({"filepath": below} if below else {}))
             put(root / name / (below or "flickr30k-images") / file, jpeg(number))
         put(root / name / f"dataset_{name}.json", json.dumps({"dataset": name, "images": images}))
 
@@ -186,11 +187,15 @@ def _captioner(place: Path) -> None:
     from recap_train.captioner.tokens import make_tokenizer
 
     torch.manual_seed(0)
-    tokenizer = make_tokenizer([said(number) for number in range(8)] * 2, "Please describe it.", 480, read_template("llama-3")[1])
+    tokenizer = make_tokenizer([*map(said, range(8)), SPOKEN] * 2, "Please describe it.", 480, read_template("llama-3")[1])
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    words = LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=False, **sizes, **ends)
-    LlamaForCausalLM(words).to(torch.bfloat16).save_pretrained(place / "llama")
+    config = LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=False, initializer_range=0.5, **sizes, **ends)
+    llama = LlamaForCausalLM(config)
+    words = [number for token, number in tokenizer.get_vocab().items() if token.startswith("\u0120") and len(token) > 2]
+    silent = [number for number in range(len(tokenizer)) if number not in words]
+    llama.lm_head.weight.data[silent] = 0  # it says words and no end, so that there is something to count
+    llama.to(torch.bfloat16).save_pretrained(place / "llama")
     tokenizer.save_pretrained(place / "llama")
     CLIPVisionModel(CLIPVisionConfig(image_size=32, patch_size=16, **sizes)).save_pretrained(place / "tower")
     shipped = json.loads((ROOT / "recap_train/captioner/recipes/llava.json").read_text())
@@ -211,9 +216,9 @@ def _clips(place: Path) -> None:
     made = BertWordPieceTokenizer(str(place / "bert/vocab.txt"), lowercase=True)
     special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
     PreTrainedTokenizerFast(tokenizer_object=made._tokenizer, **special).save_pretrained(place / "bert")
-    for name, layers in {"base": 1, "large": 2, "small": 1}.items():
-        text = CLIP["model_cfg"]["text_cfg"] | {"layers": layers}  # type: ignore[index]
-        put(place / f"{name}.json", json.dumps(CLIP | {"model_cfg": CLIP["model_cfg"] | {"text_cfg": text}}))  # type: ignore[operator]
+    for name, heads in {"base": 2, "large": 4, "small": 1}.items():
+        text = CLIP["model_cfg"]["text_cfg"] | {"heads": heads}
+        put(place / f"{name}.json", json.dumps(CLIP | {"model_cfg": CLIP["model_cfg"] | {"text_cfg": text}}))
 
 
 def _diffusion(place: Path) -> None:
@@ -224,7 +229,7 @@ def _diffusion(place: Path) -> None:
     make_clip(place / "clip")
     parts = json.loads((ROOT / "recap_train/diffusion/recipes/dit.json").read_text())["parts"]
     for name, layers in {"dit": 1, "dit-large": 2}.items():
-        small = {"scaled down": {"model_cfg": TINY | {"layers": layers}, "train": {"batch_size": 16, "ema": 0.9}}}
+        small = {"scaled down": {"model_cfg": TINY | {"layers": layers}, "train": {"batch_size": 8, "lr": 5e-2, "ema": 0.5}}}
         recipe = {"recipes": {name: {"parts": ["dit", "small"]}}, "parts": {"dit": parts["dit"], "small": small}}
         put(place / f"{name}.json", json.dumps(recipe))
     torch.save({}, place / "inception.pth")
@@ -246,7 +251,9 @@ def small_catalog(place: Path) -> Path:
 
 
 class SmallInception:
-    """Stands for the Inception: colours of 3 x 3 parts of the picture, as it comes to it."""
+    """Stands for the Inception: a picture's colour, as it comes to the network."""
+
+    DIM = 3
 
     def __init__(self, *given: object) -> None:
         pass
@@ -254,7 +261,7 @@ class SmallInception:
     def features(self, images):
         import torch
 
-        return torch.nn.functional.adaptive_avg_pool2d(images.float(), 3).flatten(1) / 255
+        return torch.nn.functional.adaptive_avg_pool2d(images.float(), 1).flatten(1)
 
 
 def stand_in(load: Callable) -> Callable:
