@@ -76,11 +76,11 @@ def test_every_step_of_the_paper_runs_and_its_boards_are_filled(paper):
     assert f"{len(graph.nodes)} nodes under paper: {len(graph.nodes) - 1} done, 1 to run" in told  # the report always is
 
 
-def figures(folder, *models):
-    """Return every figure of models by record, with the digest of its items; a record's fields of time and place are left out."""
-    paths = [path for model in models for path in folder.glob(f"paper/leaderboards/results/{model}-*/*.json")]
-    records = {str(path): json.loads(path.read_text()) for path in paths}
-    return {name: (record["metrics"], record["items"]["sha256"]) for name, record in records.items()}
+def figures(folder, model):
+    """Return every figure of a model by record, with the digest of its items: what of a record is the same every time."""
+    paths = folder.glob(f"paper/leaderboards/results/{model}-*/*.json")
+    records = {path: json.loads(path.read_text()) for path in paths}
+    return {path: (record["metrics"], record["items"]["sha256"]) for path, record in records.items()}
 
 
 def test_killed_at_any_moment_the_study_ends_in_the_same_figures(paper):
@@ -93,8 +93,9 @@ def test_killed_at_any_moment_the_study_ends_in_the_same_figures(paper):
         (folder / graph.root / DONE / f"{name}.json").unlink()
         if node.out is not None:
             shutil.rmtree(folder / node.out)
+        assert not (folder / log_path(graph.root, node)).exists()  # `kill` waits for it
     for path in whole[0]:
-        os.unlink(path)  # noqa: PTH108
+        path.unlink()
     words = ["study", PAPER, *sets, *(word for name in TORN for word in ("--only", name))]
     draw = random.Random(SEED)
     kill(folder, graph, words, draw.choice(TORN), draw.uniform(0, 6))

@@ -164,8 +164,11 @@ def _exams(place: Path) -> None:
 def _prompts(place: Path) -> None:
     """Write Recap-COCO-30K, and the suite `paper` with fewer steps and pixels."""
     rows = [
-        {"image_id": n, "coco_url": f"http://images.cocodataset.org/val2014/{n}.jpg", "image": {"bytes": jpeg(n), "path": f"{n}.jpg"},
-         "caption": f"a ring {n}", "recaption": f"A blue ring beside a small star, number {n}."}
+        {
+            "image_id": n, "coco_url": f"http://images.cocodataset.org/val2014/COCO_val2014_{n:012d}.jpg",
+            "image": {"bytes": jpeg(n), "path": None},
+            "caption": f"a ring {n}", "recaption": f"A blue ring beside a small star, number {n}.",
+        }
         for n in range(PROMPTS)
     ]  # fmt: skip
     path = place / "benchmarks/recap-coco-30k/data/train-00000-of-00001.parquet"
