@@ -13,8 +13,9 @@ from recap_eval.tasks.captions import FAMILIES, TWO_WAY
 from recap_eval.tasks.catalog import Row
 from recap_eval.tasks.generation import TABLE
 
-FID = {"extractor": "inception", "extractor.resize": "clean", "extractor.precision": "fp32", "extractor.frame": "crop:256"}
-FID |= {"n": 40, "reference": "recap-coco-30k", "reference.digest": "v" * 64, "n_reference": 500}
+FID = {"extractor": "inception", "extractor.resize": "clean", "extractor.precision": "fp32"}
+FID |= {"extractor.frame": "crop:256:bicubic", "n": 40}
+FID |= {"reference": "recap-coco-30k", "reference.digest": "v" * 64, "n_reference": 500}
 CLIP = {"scorer": "ViT-B-32/openai", "scorer.revision": "r", "scorer.precision": "fp32", "n": 40}
 RUN = {"recipe": "b16", "recipe_digest": "0" * 8, "samples_seen": 1000, "train_data": "f" * 64, "precision": "bf16"}
 

@@ -59,9 +59,14 @@ def _kinds(paths: Iterable[Path]) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """Return what a folder holds of images: shards and parquet come before single files, which may be their leavings."""
+    """Return what a folder holds of images: shards and parquet come before single files, which may be their leavings.
+
+    NAME.parquet beside NAME.tar is img2dataset's own account of the shard, and holds no images.
+    """
     files = _kinds(path for path in folder.rglob("*") if not path.name.startswith("."))
-    packed = [path for path in files if path.suffix.lower() in (SHARDS, PARQUET)]
+    shards = {path.with_suffix("") for path in files if path.suffix.lower() == SHARDS}
+    accounts = {path for path in files if path.suffix.lower() == PARQUET and path.with_suffix("") in shards}
+    packed = [path for path in files if path.suffix.lower() in (SHARDS, PARQUET) and path not in accounts]
     return packed or files
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pictured import PAIR, PLACES, as_files, as_parquet, as_shards, card, sha256, text, views_of, write_captions
 
@@ -184,3 +186,15 @@ def test_places_without_images_are_told(tmp_path):
     all_lost = as_parquet(tmp_path / "lost.parquet", [1, 2], lost={1, 2})
     with pytest.raises(DataError, match="no image to join"):
         index_images(open_source([all_lost], None), "key")
+
+
+def test_what_img2dataset_writes_beside_its_shards_is_no_image(tmp_path):
+    """NAME.parquet tells of NAME.tar, which alone is read; parquet of another name beside it is still ambiguous."""
+    as_shards(tmp_path, range(12))
+    for name in ("00000", "00010"):
+        pq.write_table(pa.table({"url": ["x"], "status": ["success"]}), tmp_path / f"{name}.parquet")
+    assert [path.name for path in find_places([str(tmp_path)])] == ["00000.tar", "00010.tar"]
+    assert len(open_source(find_places([str(tmp_path)]), None)) == 12
+    as_parquet(tmp_path / "more.parquet", range(3))
+    with pytest.raises(DataError, match="parquet files and shards"):
+        find_places([str(tmp_path)])
