@@ -1,6 +1,7 @@
 """What the design promises about the code itself."""
 
 import ast
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -80,3 +81,9 @@ def test_the_tree_names_no_place_outside_it():
         if path.suffix in (".py", ".md", ".toml", ".txt", ".json", ".sh", ".yaml", ".html", ".csv") and path.is_file():
             text = path.read_text(encoding="utf-8")
             assert not [word for word in words if word in text], name
+
+
+def test_every_link_of_readme_and_docs_leads_somewhere():
+    for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")):
+        for place in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+            assert "://" in place or (page.parent / place).exists(), f"{page.name}: {place}"
