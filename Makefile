@@ -63,10 +63,10 @@ test: lint
 	$(BIN)/python -m pytest -n 2 -m "not serial and not slow"
 	$(MAKE) --no-print-directory -j 2 serial beside
 
-serial: $(READY)
+serial: check
 	$(BIN)/python -m pytest -m serial
 
-beside: check
+beside: $(READY)
 	$(BIN)/python -m pytest -m "slow and not serial"
 
 clean:

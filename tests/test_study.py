@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pyarrow.parquet as pq
 import pytest
-from support import ROOT, recap, recap_apart
+from support import ROOT, recap, recap_apart, run_study
 
 from recap_eval.study.graph import build_graph
 from recap_eval.study.spec import PROGRAMS, read_study
@@ -37,9 +37,8 @@ def test_the_loop_from_scenes_to_report_and_again(tmp_path):
 @pytest.mark.slow
 def test_the_loop_with_a_captioner(tmp_path):
     images = ("--set", "dit=dit-scenes-p0-s0", "--set", "prompts=--n 8 --n-eval 12")
-    done = recap_apart("recap-eval", "study", ROOT / "studies" / "recaption-mix.yaml", *SMALL, *images, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "12 of 12 nodes done" in done.stderr and "paired difference to p = 1" in done.stdout
+    done = run_study(ROOT / "studies" / "recaption-mix.yaml", *SMALL, *images, cwd=tmp_path)
+    assert len(done) == 12 and list(done)[-1] == "report" and "paired difference to p = 1" in done["report"].stdout
     for board in ("clip", "captions", "captioner", "dit-scenes", "index"):
         assert (tmp_path / f"demo/reports/{board}.html").is_file(), board
     assert (tmp_path / "demo/reports/clip.svg").is_file()
@@ -52,9 +51,7 @@ def test_the_loop_with_a_captioner(tmp_path):
 
 @pytest.mark.slow
 def test_caption_sets_are_measured_by_models_of_several_mixes(tmp_path):
-    words = ["study", ROOT / "studies" / "captions.yaml", *SMALL, "--set", "metrics=length,truth,clip"]
-    done = recap_apart("recap-eval", *words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    run_study(ROOT / "studies" / "captions.yaml", *SMALL, "--set", "metrics=length,truth,clip", cwd=tmp_path)
     text = (tmp_path / "demo" / "reports" / "captions.md").read_text()
     assert "## scenes-test: 48 rows of caption files (drawn scenes, not web data)" in text
     for model in ("scenes-tiny-p0-s0", "scenes-tiny-p1-s0"):
