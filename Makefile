@@ -1,4 +1,4 @@
-# make demo   from a bare clone to a report: scenes, a captioner's recaptions, CLIP at three mixes, evaluation
+# make demo   from a bare clone to a report: scenes, a captioner's recaptions, CLIP at three mixes, images by three transformers, boards
 # make captioner   the captioner of scenes that comes with the package, anew
 # make dit    the diffusion transformers of scenes that come with the package, anew
 # make test   what CI runs: all tests, and make check
@@ -58,16 +58,19 @@ check: lint
 	$(BIN)/lint-imports
 	$(BIN)/recap-eval report --check
 
-# Serial tests, which kill and time processes, run one by one and keep one core busy; the long ones that do neither go on beside them.
+# Two lanes, one a core, of about equal length. Serial tests, which kill and time processes, run one by one; the checks and the studies
+# before them keep that core busy, and on the other the long tests that neither kill nor time anything go on beside.
+STUDIES := tests/test_study.py tests/test_paper_study.py
 test: lint
 	$(BIN)/python -m pytest -n 2 -m "not serial and not slow"
 	$(MAKE) --no-print-directory -j 2 serial beside
 
 serial: check
+	$(BIN)/python -m pytest -m "slow and not serial" $(STUDIES)
 	$(BIN)/python -m pytest -m serial
 
 beside: $(READY)
-	$(BIN)/python -m pytest -m "slow and not serial"
+	$(BIN)/python -m pytest -m "slow and not serial" $(STUDIES:%=--ignore=%)
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
