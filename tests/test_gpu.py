@@ -52,19 +52,8 @@ def test_clip_trained_on_a_gpu_is_the_processors(world, tmp_path, precision, sha
 def test_a_gpu_measures_what_the_processor_measures(world, model, tmp_path, precision, allowed):
     found = {}
     for device in ("cpu", GPU):
-        words = [
-            "clip",
-            "--model",
-            model,
-            "--data",
-            world,
-            "--device",
-            device,
-            "--out",
-            tmp_path / device,
-            "--no-report",
-            "--no-cache",
-        ]
+        places = ("--data", world, "--out", tmp_path / device, "--no-report", "--no-cache")
+        words = ("clip", "--model", model, "--device", device, *places)
         done = recap("recap-eval", *words, "--precision", precision if device == GPU else "fp32", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         records = [json.loads(path.read_text()) for path in sorted((tmp_path / device).rglob("scenes-*.json"))]
@@ -139,19 +128,9 @@ def test_a_run_goes_on_on_a_gpu(world, tmp_path, monkeypatch):
 def test_a_gpu_captions_as_the_processor_does(world, tmp_path, precision, alike):
     texts = {}
     for device in ("cpu", GPU):
-        words = [
-            "run",
-            "--input",
-            world / "train",
-            "--caption-preset",
-            "scenes",
-            "--model",
-            "scenes-tiny",
-            "--no-eval",
-            "--temperature",
-            0,
-        ]
-        words += ["--device", device, "--precision", precision if device == GPU else "fp32", "--output", tmp_path / device]
+        data = ("--input", world / "train", "--caption-preset", "scenes", "--output", tmp_path / device)
+        words = ("run", *data, "--model", "scenes-tiny", "--no-eval", "--temperature", 0, "--device", device)
+        words += ("--precision", precision if device == GPU else "fp32")
         done = recap("recap-caption", *words)
         assert done.returncode == 0, done.stderr
         rows = pq.read_table(tmp_path / device / "captions").to_pylist()
@@ -164,20 +143,9 @@ def test_a_gpu_captions_as_the_processor_does(world, tmp_path, precision, alike)
 def test_a_gpu_paints_what_the_processor_paints(world, tmp_path, precision, alike):
     images = {}
     for device in ("cpu", GPU):
-        words = [
-            "generate",
-            "--model",
-            "dit-scenes-p0-s0",
-            "--prompts",
-            "scenes",
-            "--column",
-            "recap",
-            "--data",
-            world,
-            "--limit",
-            8,
-        ]
-        words += ["--device", device, "--precision", precision if device == GPU else "fp32", "--out", tmp_path / device]
+        data = ("--prompts", "scenes", "--column", "recap", "--data", world, "--limit", 8, "--out", tmp_path / device)
+        words = ("generate", "--model", "dit-scenes-p0-s0", *data, "--device", device)
+        words += ("--precision", precision if device == GPU else "fp32")
         done = recap("recap-eval", *words)
         assert done.returncode == 0, done.stderr
         paths = sorted((tmp_path / device).rglob("*.png"))

@@ -10,6 +10,8 @@ from records import scores as scores_of
 from scipy import stats
 from support import assert_two_line_error, foreign, recap
 
+from recap_eval.board import load_board
+from recap_eval.errors import DataError
 from recap_eval.leaderboard import build_table
 from recap_eval.report.render import check_board, render_board
 from recap_eval.report.support import support
@@ -143,6 +145,16 @@ def test_no_results_and_no_board(tmp_path):
     assert_two_line_error(recap("recap-eval", "report", "clipp", "--leaderboards", tmp_path), 2, "'clip'")
     (tmp_path / "mine.toml").write_text("title = ")
     assert_two_line_error(recap("recap-eval", "report", "mine", "--leaderboards", tmp_path), 1, "mine.toml is not a board")
+
+
+def test_a_board_that_extends_another_is_that_one_but_for_what_it_says(tmp_path):
+    (tmp_path / "mine.toml").write_text('extends = "clip"\ntitle = "Mine"\nwhere = { recipe = "x" }\n')
+    mine, clip = load_board("mine", tmp_path), load_board("clip", tmp_path)
+    assert (mine.columns, mine.note, mine.title, mine.where) == (clip.columns, clip.note, "Mine", {"recipe": "x"})
+    for text, why in (('extends = "none"', "which is no board"), ('extends = "mine"', "which extends another")):
+        (tmp_path / "odd.toml").write_text(text)
+        with pytest.raises(DataError, match=why):
+            load_board("odd", tmp_path)
 
 
 def test_other_data_is_not_joined(board, tmp_path):
