@@ -58,19 +58,19 @@ check: lint
 	$(BIN)/lint-imports
 	$(BIN)/recap-eval report --check
 
-# Two lanes, one a core, of about equal length. Serial tests, which kill and time processes, run one by one; the checks and the studies
-# before them keep that core busy, and on the other the long tests that neither kill nor time anything go on beside.
-STUDIES := tests/test_study.py tests/test_paper_study.py
+# Serial tests, which kill and time processes, run one by one and keep one core busy for more than half of the time; beside them, on the
+# other, go the checks, the long tests that do neither, and those of two packages.
+BESIDE := tests/recap_caption tests/recap_train
 test: lint
-	$(BIN)/python -m pytest -n 2 -m "not serial and not slow"
+	$(BIN)/python -m pytest -n 2 -m "not serial and not slow" $(BESIDE:%=--ignore=%)
 	$(MAKE) --no-print-directory -j 2 serial beside
 
-serial: check
-	$(BIN)/python -m pytest -m "slow and not serial" $(STUDIES)
+serial: $(READY)
 	$(BIN)/python -m pytest -m serial
 
-beside: $(READY)
-	$(BIN)/python -m pytest -m "slow and not serial" $(STUDIES:%=--ignore=%)
+beside: check
+	$(BIN)/python -m pytest -m "slow and not serial" $(BESIDE:%=--ignore=%)
+	$(BIN)/python -m pytest -m "not serial" $(BESIDE)
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
