@@ -149,7 +149,7 @@ def open_clip_model(recipe: Any) -> Any:
 
 
 def clip_batch(recipe: Any, size: int) -> Batch:
-    """Return random pixels and captions of half the context's length."""
+    """Return random pixels, and captions that fill the context."""
     side, text = recipe.model_cfg["vision_cfg"]["image_size"], recipe.model_cfg["text_cfg"]
     tokens = torch.randint(5, 1000, (size, text["context_length"]))
     pixels = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8)

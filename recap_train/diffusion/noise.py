@@ -3,7 +3,7 @@
 Each stream is its own (noise, timestep, draw from the auto-encoder's posterior), and none depends on the mix of captions: runs
 at different p add the same noise to the same images.
 
-A GPU draws for itself: a processor needs longer for a batch's numbers than the GPU for its step.
+A GPU draws for itself: on a processor it would wait for them in every step (26 ms for 256 samples of 4 x 32 x 32, one core).
 """
 
 from __future__ import annotations

@@ -208,6 +208,10 @@ def test_what_the_machine_does_changes_nothing_but_rounding(world, parts, encode
     ):
         diffusion.train(replace(whole, out=tmp_path / name, engine=engine, loading=loading), parts)
         same(tmp_path / "whole", tmp_path / name, rtol=1e-3, atol=2e-4)
+        made = [find_artifact(tmp_path / one).made for one in ("whole", name)]
+        assert (
+            made[0]["identity"] == made[1]["identity"] and made[0]["ledger"] == made[1]["ledger"]
+        )  # so it may be changed on the way
 
 
 def test_mixes_share_everything_but_the_captions(world, parts, encoded):
