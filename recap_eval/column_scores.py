@@ -31,10 +31,21 @@ class ColumnScores:
         Raises:
             DataError: See `Result.items`.
         """
-        one, two = self._rows(ours), self._rows(base)
-        if not _same_texts(one["item"], two["item"]):
+        found = self.aligned([ours, base])
+        return None if found is None else paired_items(found[0][0], found[0][1], found[1])
+
+    def aligned(self, results: list[Result]) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return (R, N) scores of R results on the same N items, and (N,) numbers of clusters; None if the items differ.
+
+        Raises:
+            DataError: See `Result.items`.
+        """
+        import numpy as np
+
+        first, *rest = tables = [self._rows(result) for result in results]
+        if not all(_same_texts(first["item"], other["item"]) for other in rest):
             return None
-        return paired_items(one["value"].to_numpy(), two["value"].to_numpy(), self._numbered(one["cluster"]))
+        return np.stack([table["value"].to_numpy() for table in tables]), self._numbered(first["cluster"])
 
     def _rows(self, result: Result) -> pa.Table:
         if result.path not in self._known:

@@ -11,16 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recap_eval.column_scores import ColumnScores
+from recap_eval.contrasts import MEAN, SLOPE, Contrast, of_places, of_recipes, of_rows
 from recap_eval.errors import DataError
-from recap_eval.leaderboard import Tables, difference
-from recap_eval.stats import holm, paired_items
-from recap_eval.table import Cell, Difference, Row, Table
+from recap_eval.leaderboard import Tables
+from recap_eval.stats import holm
+from recap_eval.table import Difference, Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from recap_eval.results import Result
 
 SHIPPED = Path(__file__).with_name("findings.toml")
 MORE, LESS = "more", "less"
@@ -39,19 +37,17 @@ class Check:
         expect: "more" or "less": the sign of the difference that the paper found.
         places: Two places on the board's axis, or none.
         rows: One row, which is held against chance, or two, for a board without an axis.
+        recipes: Two recipes that were trained at the same places, or none.
+        of: Of two recipes, what of the gain: its "mean" over places, or its "slope".
     """
 
     board: str
     column: str
     expect: str
-    places: tuple[float, ...] = ()
+    places: tuple[float, float] | None = None
     rows: tuple[str, ...] = ()
-
-    def what(self) -> str:
-        """Say which difference it is."""
-        if self.places:
-            return f"p = {self.places[0]:g} less p = {self.places[1]:g}"
-        return f"{self.rows[0]} less {self.rows[1] if len(self.rows) > 1 else 'chance'}"
+    recipes: tuple[str, str] | None = None
+    of: str = MEAN
 
 
 @dataclass(frozen=True)
@@ -79,11 +75,25 @@ class Checked:
         test: The test.
         difference: The difference with interval and corrected p-value; None if it was not run.
         column: Number of its column on the board; None likewise.
+        places: Places on the board's axis that it is of or over: those of the test, or the nearest that were trained.
     """
 
     test: Check
     difference: Difference | None
     column: int | None = None
+    places: tuple[float, ...] = ()
+
+    def what(self) -> str:
+        """Say which difference it is."""
+        test = self.test
+        if test.recipes:
+            ends = f" from {min(self.places):g} to {max(self.places):g}" if self.places else ""
+            return f"{test.recipes[0]} less {test.recipes[1]}, {test.of} over p{ends}"
+        if test.places:
+            ours, base = self.places or test.places
+            told = f"p = {ours:g} less p = {base:g}"
+            return told if (ours, base) == test.places else f"{told} (the paper's: {test.places[0]:g} and {test.places[1]:g})"
+        return f"{test.rows[0]} less {test.rows[1] if len(test.rows) > 1 else 'chance'}"
 
     @property
     def verdict(self) -> str:
@@ -137,11 +147,20 @@ def _finding(record: dict[str, Any]) -> Finding:
 
 
 def _test(record: dict[str, Any]) -> Check:
-    places = tuple(float(place) for place in record.pop("places", ()))
     rows = tuple(record.pop("sets", ())) or ((str(record.pop("set")),) if "set" in record else ())
-    if record["expect"] not in (MORE, LESS) or (len(places), len(rows)) not in ((2, 0), (0, 2), (0, 1)):
-        raise ValueError(f"a test of {record['column']!r} needs two places, two sets or a set, and to expect more or less")
-    return Check(**record, places=places, rows=rows)
+    places, recipes = (_two(record.pop(name)) if name in record else None for name in ("places", "recipes"))
+    if record["expect"] not in (MORE, LESS) or len(rows) > 2 or bool(places) + bool(rows) + bool(recipes) != 1:
+        raise ValueError(
+            f"a test of {record['column']!r} needs two places, sets or recipes, or a set, and to expect more or less"
+        )
+    if record.get("of", MEAN) not in (MEAN, SLOPE) or ("of" in record and not recipes):
+        raise ValueError(f"a test of {record['column']!r} is of the mean or the slope of what a recipe gains over another")
+    return Check(**record, places=places, rows=rows, recipes=recipes)
+
+
+def _two(values: list[Any]) -> tuple[Any, Any]:
+    one, two = values
+    return one, two
 
 
 def hold(findings: Sequence[Finding], tables: Tables, boards: Sequence[str]) -> list[Held]:
@@ -174,51 +193,11 @@ def _tested(test: Check, tables: Tables, boards: Sequence[str]) -> Checked:
     if table is None or test.column not in labels:
         return Checked(test, None)
     number = labels.index(test.column)
-    metric = table.board.columns[number].metric
-    cells = _at_places(test, table, number) if test.places else _of_rows(test, table, number)
-    if not cells:
-        return Checked(test, None)
-    found = difference(cells[0], cells[1], ColumnScores(metric)) if test.places else _over_items(cells, metric)
-    return Checked(test, found, number)
+    found = _contrast(test, table, number)
+    return Checked(test, None) if found is None else Checked(test, found.difference, number, found.places)
 
 
-def _at_places(test: Check, table: Table, number: int) -> list[Cell]:
-    """Return a column's cells at both places, of the sweep that has most seeds there."""
-    both = []
-    for sweep in table.sweeps:
-        rows = {row.axis: row for row in sweep.rows if number in row.cells}
-        if all(place in rows for place in test.places):
-            both.append([rows[place].cells[number] for place in test.places])
-    return max(both, key=lambda cells: min(len(cell.results) for cell in cells), default=[])
-
-
-def _of_rows(test: Check, table: Table, number: int) -> list[Cell]:
-    """Return a column's cells of the rows named; nothing unless all are there."""
-    rows: dict[str, Row] = {row.label: row for group in table.groups for row in group.rows if number in row.cells}
-    found = [rows[label].cells[number] for label in test.rows if label in rows]
-    return found if len(found) == len(test.rows) else []
-
-
-def _over_items(cells: Sequence[Cell], metric: str) -> Difference | None:
-    """Return the difference of two rows over the items that both have, or of one to chance; None if nothing can be said."""
-    import numpy as np
-
-    ours = _items(cells[0].results[0], metric)
-    chance = cells[0].results[0].record["metrics"][metric]["chance"]
-    if len(cells) > 1:
-        base = {item: value for item, (value, _) in _items(cells[1].results[0], metric).items()}
-    else:
-        base = {} if chance is None else dict.fromkeys(ours, float(chance))
-    common = [item for item in ours if item in base]
-    clusters = [ours[item][1] for item in common]
-    if len(set(clusters)) < 2:
-        return None
-    values, less = (np.array(column) for column in zip(*((ours[item][0], base[item]) for item in common), strict=True))
-    return Difference(paired_items(values, less, clusters), "items")
-
-
-def _items(result: Result, metric: str) -> dict[str, tuple[float, str]]:
-    """Return value and cluster by item."""
-    rows = result.rows(metric, ("item", "cluster"))
-    item, value, cluster = (rows[name].to_pylist() for name in ("item", "value", "cluster"))
-    return dict(zip(item, zip(value, cluster, strict=True), strict=True))
+def _contrast(test: Check, table: Table, number: int) -> Contrast | None:
+    if test.recipes:
+        return of_recipes(table, number, test.recipes, test.of)
+    return of_places(table, number, test.places) if test.places else of_rows(table, number, test.rows)

@@ -250,8 +250,7 @@ def difference(ours: Cell, base: Cell, scores: ColumnScores) -> Difference | Non
         None if they share no seed, or one and their figures are of the whole.
     """
     metric = scores.metric
-    left = {_seed(found): found for found in ours.results}
-    right = {_seed(found): found for found in base.results}
+    left, right = by_seed(ours), by_seed(base)
     common = sorted(left.keys() & right.keys())
     if len(common) > 1:
         return Difference(mean_over_seeds([_value(left[s], metric) - _value(right[s], metric) for s in common]), "seeds")
@@ -259,6 +258,11 @@ def difference(ours: Cell, base: Cell, scores: ColumnScores) -> Difference | Non
         return None
     found = scores.paired(left[common[0]], right[common[0]])
     return None if found is None else Difference(found, "items")
+
+
+def by_seed(cell: Cell) -> dict[int, Result]:
+    """Return the results behind a cell by their training seed."""
+    return {_seed(found): found for found in cell.results}
 
 
 def best_along_axis(sweep: Sweep, number: int, metric: str) -> tuple[list[Row], BestPlace] | None:
@@ -292,7 +296,7 @@ class SeedScores:
 def seed_scores(sweep: Sweep, number: int, metric: str) -> SeedScores | None:
     """Return a column's figures by seed; None if fewer than two rows have it, or no seed all of them."""
     rows = tuple(row for row in sweep.rows if number in row.cells)
-    known = [{_seed(found): _value(found, metric) for found in row.cells[number].results} for row in rows]
+    known = [{seed: _value(found, metric) for seed, found in by_seed(row.cells[number]).items()} for row in rows]
     common = sorted(set.intersection(*(set(one) for one in known))) if len(rows) > 1 else []
     if not common:
         return None

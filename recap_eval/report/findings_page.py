@@ -43,7 +43,7 @@ class Line:
 
 def lines(held: Held, tables: Tables) -> list[Line]:
     """Return a finding's tests in words."""
-    return [Line(one.test.board, one.test.column, one.test.what(), _found(one, tables), one.verdict) for one in held.tested]
+    return [Line(one.test.board, one.test.column, one.what(), _found(one, tables), one.verdict) for one in held.tested]
 
 
 def _found(one: Checked, tables: Tables) -> str:

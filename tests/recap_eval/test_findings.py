@@ -39,10 +39,11 @@ def check(**other):
     return Check(**({"board": "mine", "column": "a", "expect": "more", "places": (0.0, 1.0)} | other))
 
 
-def at(root, p, seed, values, n=None):
+def at(root, p, seed, values, n=None, **other):
     items = [f"i{number}" for number in range(len(values))][-(n or len(values)) :]
-    meta = RUN | {"p_original": p, "seed": seed}
-    put(root, "scenes-zeroshot", f"m-{p:g}-{seed}", {"acc1": scores(values[-len(items) :], items=items)}, meta=meta)
+    meta = RUN | {"p_original": p, "seed": seed} | other
+    name = "-".join(map(str, ["m", f"{p:g}", seed, *other.values()]))
+    put(root, "scenes-zeroshot", name, {"acc1": scores(values[-len(items) :], items=items)}, meta=meta)
 
 
 def held(root, *checks):
@@ -90,7 +91,7 @@ def test_rows_without_an_axis_are_compared_over_the_items_that_both_have(tmp_pat
     for name, values, first in (("re", ours, 0), ("org", base, 10)):
         items = [f"i{number}" for number in range(first, first + len(values))]
         put(tmp_path, "scenes-zeroshot", name, {"acc1": scores(values, items=items)})
-    one = held(tmp_path, check(places=(), rows=("re",) if alone else ("re", "org")))
+    one = held(tmp_path, check(places=None, rows=("re",) if alone else ("re", "org")))
     theirs = stats.ttest_1samp(ours, CHANCE) if alone else stats.ttest_rel(ours[10:], base)
     assert one.tested[0].difference.estimate.p_value == pytest.approx(theirs.pvalue)
     assert one.tested[0].difference.estimate.n == (30 if alone else 20)
@@ -98,9 +99,82 @@ def test_rows_without_an_axis_are_compared_over_the_items_that_both_have(tmp_pat
 
 def test_what_is_missing_is_not_run(mine):
     at(mine, 0.0, 0, np.ones(5))
-    missing = (check(board="none"), check(column="none"), check(), check(places=(), rows=("x", "y")))
+    missing = (check(board="none"), check(column="none"), check(), check(places=None, rows=("x", "y")))
     one = held(mine, *missing)
     assert {tested.verdict for tested in one.tested} == {one.verdict} == {"not run"}
+
+
+def test_a_mix_that_was_not_trained_is_stood_for_by_the_nearest_and_most_seeds_come_first(mine):
+    for p, values in ((0.0, [0.1, 0.3]), (0.25, [0.4, 0.5]), (0.7, [0.6, 0.9]), (1.0, [0.2, 0.3])):
+        at(mine, p, 0, np.array(values))
+    one = held(mine, check(places=(0.4, 1.0)), check(places=(0.5, 0.4)), check(places=(0.1, 0.9)))
+    first, second, third = one.tested
+    assert first.places == (0.25, 1.0) and first.difference.estimate.value == pytest.approx(0.2)
+    assert first.what() == "p = 0.25 less p = 1 (the paper's: 0.4 and 1)"
+    assert second.places == (0.7, 0.25) and third.what() == "p = 0.25 less p = 0.7 (the paper's: 0.1 and 0.9)"
+    for p, values in ((0.4, [0.6, 0.7]), (1.0, [0.1, 0.2]), (0.9, [0.5, 0.5])):
+        at(mine, p, 0, np.array(values), samples_seen=2000)
+    assert held(mine, check(places=(0.4, 1.0))).tested[0].difference.estimate.value == pytest.approx(0.5)  # it comes nearer
+    for seed in (1, 2):
+        for p, value in ((0.25, 0.5), (1.0, 0.25)):
+            at(mine, p, seed, np.array([value, value]))
+    found = held(mine, check(places=(0.4, 1.0))).tested[0]
+    assert found.places == (0.25, 1.0) and found.difference.basis == "seeds"  # it has more seeds
+
+
+@pytest.mark.parametrize("place", [0.0, 1.0])
+def test_an_end_is_stood_for_by_nothing(mine, place):
+    at(mine, 0.5, 0, np.array([0.1, 0.2]))
+    at(mine, 1.0 - place, 0, np.array([0.1, 0.2]))
+    assert held(mine, check(places=(place, 0.5))).verdict == "not run"
+
+
+def of_recipes(of, expect="more"):
+    return check(places=None, recipes=("large", "base"), of=of, expect=expect)
+
+
+@pytest.mark.parametrize("seeds", [1, 4])
+def test_what_a_recipe_gains_is_polyfits_and_scipys(mine, seeds):
+    draw, places = np.random.default_rng(3), [0.0, 0.1, 0.4, 1.0]
+    values = {
+        (recipe, p, seed): draw.random(40) * 0.3 + (0.5 - 0.4 * p if recipe == "large" else 0.1)
+        for recipe in ("large", "base") for p in places for seed in range(seeds)
+    }  # fmt: skip
+    for (recipe, p, seed), some in values.items():
+        at(mine, p, seed, some, recipe=recipe, recipe_digest=recipe)
+    at(mine, 0.7, 0, draw.random(40), recipe="large", recipe_digest="large")  # the other has none there
+    at(mine, 0.0, seeds, draw.random(40), recipe="large", recipe_digest="large")  # nor this seed
+    one = held(mine, of_recipes("mean"), of_recipes("slope", "less"))
+    gains = np.array([[values["large", p, seed] - values["base", p, seed] for p in places] for seed in range(seeds)])
+    figures = gains.mean(axis=2) if seeds > 1 else gains[0].T  # (seeds or items, places)
+    expected = [figures.mean(axis=1), np.polyfit(places, figures.T, 1)[0]]
+    for tested, those in zip(one.tested, expected, strict=True):
+        theirs = stats.ttest_1samp(those, 0)
+        ends = theirs.confidence_interval()
+        found = tested.difference
+        assert found.basis == ("seeds" if seeds > 1 else "items") and found.estimate.value == pytest.approx(those.mean())
+        assert found.estimate.p_value == pytest.approx(theirs.pvalue)
+        assert (found.estimate.low, found.estimate.high) == pytest.approx((ends.low, ends.high))
+    assert one.verdict == "reproduced" and one.tested[1].what() == "large less base, slope over p from 0 to 1"
+
+
+def test_recipes_that_differ_in_more_or_share_too_little_are_not_run(mine):
+    for p in (0.0, 1.0):
+        at(mine, p, 0, np.array([0.1, 0.4]), recipe="large", recipe_digest="large")
+        at(mine, p, 0, np.array([0.1, 0.2]), recipe="base", recipe_digest="base", samples_seen=9)
+    assert held(mine, of_recipes("mean")).verdict == "not run"
+    at(mine, 0.0, 1, np.array([0.1, 0.2]), recipe="base", recipe_digest="base")
+    assert held(mine, of_recipes("mean")).verdict == "not run"  # no seed in common
+    at(mine, 0.0, 0, np.array([0.1, 0.2]), recipe="base", recipe_digest="base")
+    one = held(mine, of_recipes("mean"), of_recipes("slope"))
+    assert [tested.verdict for tested in one.tested] == ["not separable", "not run"]  # a slope needs two places
+    assert one.tested[0].difference.estimate.value == pytest.approx(0.1)
+
+
+def test_recipes_measured_on_other_items_have_no_difference(mine):
+    at(mine, 0.0, 0, np.array([0.1, 0.4]), recipe="large", recipe_digest="large")
+    at(mine, 0.0, 0, np.array([0.1, 0.2]), n=1, recipe="base", recipe_digest="base")
+    assert held(mine, of_recipes("mean")).verdict == "not run"
 
 
 def test_one_item_and_equal_scores_are_no_difference(mine):
@@ -137,6 +211,8 @@ TEST = '[[findings.tests]]\nboard = "mine"\ncolumn = "a"\nexpect = "more"\n'
     [
         "", 'untestable = "w"\n' + TEST + "places = [0, 1]", TEST, TEST + "places = [0]", TEST + 'sets = ["a", "b", "c"]',
         TEST.replace("more", "most") + "places = [0, 1]", TEST + "places = [0, 1]\nwhat = 1",
+        TEST + 'places = [0, 1]\nof = "mean"', TEST + 'recipes = ["a", "b"]\nof = "best"', TEST + 'recipes = ["a"]',
+        TEST + 'recipes = ["a", "b"]\nplaces = [0, 1]',
     ],
 )  # fmt: skip
 def test_a_file_that_says_something_else_is_refused(tmp_path, body):

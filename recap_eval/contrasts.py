@@ -1,0 +1,209 @@
+"""Differences on a board that a finding rests on: of two places on its axis, of two rows, of two recipes along the axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recap_eval.artifact import RUN_FACTS
+from recap_eval.column_scores import ColumnScores
+from recap_eval.leaderboard import by_seed, difference
+from recap_eval.results import n_items
+from recap_eval.stats import mean_over_seeds, paired_items
+from recap_eval.table import Cell, Difference, Row, Sweep, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from recap_eval.results import Result
+
+MEAN, SLOPE = "mean", "slope"
+RECIPE = ("recipe", "recipe_digest")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A difference, and of which places or over which it is.
+
+    Args:
+        difference: The difference; None if nothing can be said.
+        places: Places on the board's axis: the two that are compared, or all that a gain is taken over.
+    """
+
+    difference: Difference | None
+    places: tuple[float, ...] = ()
+
+
+def of_places(table: Table, number: int, places: tuple[float, float]) -> Contrast | None:
+    """Return the first place's figure less the second's, in the sweep that has most seeds there.
+
+    For a place strictly between 0 and 1 that a sweep has not, the nearest such place stands. Among sweeps with as many seeds
+    the one that comes nearest counts, then the one with most places, then the first.
+
+    Args:
+        table: The board's table.
+        number: The column.
+        places: Two places on its axis.
+
+    Returns:
+        None if no sweep has both.
+    """
+    found = []
+    for sweep in table.sweeps:
+        rows = {row.axis: row for row in sweep.rows if row.axis is not None and number in row.cells}
+        near = [_nearest(place, list(rows)) for place in places]
+        at = tuple(place for place in near if place is not None)
+        if len(set(at)) == 2:
+            cells = [rows[place].cells[number] for place in at]
+            seeds, off = min(len(cell.results) for cell in cells), sum(abs(a - b) for a, b in zip(at, places, strict=True))
+            found.append(((seeds, -off, len(rows)), cells, at))
+    if not found:
+        return None
+    _, (ours, base), at = max(found, key=lambda one: one[0])
+    return Contrast(difference(ours, base, ColumnScores(table.board.columns[number].metric)), at)
+
+
+def _nearest(place: float, trained: list[float]) -> float | None:
+    if place in trained or not 0 < place < 1:
+        return place if place in trained else None
+    return min((other for other in trained if 0 < other < 1), key=lambda other: abs(other - place), default=None)
+
+
+def of_rows(table: Table, number: int, labels: Sequence[str]) -> Contrast | None:
+    """Return one row's figure less another's over the items that both have, or less chance.
+
+    Args:
+        table: The table of a board without an axis.
+        number: The column.
+        labels: One row or two.
+
+    Returns:
+        None unless all of them are there.
+    """
+    rows: dict[str, Row] = {row.label: row for group in table.groups for row in group.rows if number in row.cells}
+    found = [rows[label].cells[number] for label in labels if label in rows]
+    return Contrast(_over_common(found, table.board.columns[number].metric)) if len(found) == len(labels) else None
+
+
+def _over_common(cells: Sequence[Cell], metric: str) -> Difference | None:
+    import numpy as np
+
+    ours = _items(cells[0].results[0], metric)
+    chance = cells[0].results[0].record["metrics"][metric]["chance"]
+    if len(cells) > 1:
+        base = {item: value for item, (value, _) in _items(cells[1].results[0], metric).items()}
+    else:
+        base = {} if chance is None else dict.fromkeys(ours, float(chance))
+    common = [item for item in ours if item in base]
+    clusters = [ours[item][1] for item in common]
+    if len(set(clusters)) < 2:
+        return None
+    values, less = (np.array(column) for column in zip(*((ours[item][0], base[item]) for item in common), strict=True))
+    return Difference(paired_items(values, less, clusters), "items")
+
+
+def _items(result: Result, metric: str) -> dict[str, tuple[float, str]]:
+    """Return value and cluster by item."""
+    rows = result.rows(metric, ("item", "cluster"))
+    item, value, cluster = (rows[name].to_pylist() for name in ("item", "value", "cluster"))
+    return dict(zip(item, zip(value, cluster, strict=True), strict=True))
+
+
+def of_recipes(table: Table, number: int, recipes: tuple[str, str], of: str) -> Contrast | None:
+    """Return what one recipe gains over another that was trained alike, along the axis.
+
+    The pair of sweeps with most common seeds counts, then the one with most places.
+
+    Args:
+        table: The board's table.
+        number: The column.
+        recipes: The one, and the one that it is held against.
+        of: "mean": the mean of the gains over the places that both have. "slope": by how much the gain is higher at 1 of the
+            axis than at 0, by least squares through these places.
+
+    Returns:
+        None if no two sweeps of these recipes have enough places and a seed in common.
+    """
+    known = [(sweep, _facts(sweep, number)) for sweep in table.sweeps]
+    pairs = [
+        _along(one, two, number)
+        for one, ours in known
+        for two, base in known
+        if (ours.get("recipe"), base.get("recipe")) == recipes and _rest(ours) == _rest(base)
+    ]
+    able = [pair for pair in pairs if pair.seeds and len(pair.places) >= (2 if of == SLOPE else 1)]
+    if not able:
+        return None
+    pair = max(able, key=lambda one: (len(one.seeds), len(one.places)))
+    return Contrast(_gain(pair, table.board.columns[number].metric, of), pair.places)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two sweeps at their common places, with the seeds that both have at all of them.
+
+    Args:
+        places: The P places.
+        seeds: The seeds.
+        cells: Of the one and of the other sweep, P cells.
+    """
+
+    places: tuple[float, ...]
+    seeds: tuple[int, ...]
+    cells: tuple[list[Cell], list[Cell]]
+
+    def results(self, seed: int) -> tuple[list[Result], list[Result]]:
+        """Return of both the P results of a seed."""
+        ours, base = ([by_seed(cell)[seed] for cell in cells] for cells in self.cells)
+        return ours, base
+
+
+def _facts(sweep: Sweep, number: int) -> dict[str, object]:
+    return next((row.cells[number].results[0].meta for row in sweep.rows if number in row.cells), {})
+
+
+def _rest(facts: dict[str, object]) -> list[object]:
+    return [facts.get(fact) for fact in RUN_FACTS if fact not in RECIPE]
+
+
+def _along(one: Sweep, two: Sweep, number: int) -> Pair:
+    ours, base = ({row.axis: row.cells[number] for row in sweep.rows if number in row.cells} for sweep in (one, two))
+    places = tuple(sorted(place for place in ours if place is not None and place in base))
+    cells = ([ours[place] for place in places], [base[place] for place in places])
+    seeds = [set(by_seed(cell)) for some in cells for cell in some]
+    return Pair(places, tuple(sorted(set.intersection(*seeds))) if seeds else (), cells)
+
+
+def _gain(pair: Pair, metric: str, of: str) -> Difference | None:
+    """Return the gain over common seeds, or over items if there is one: an item's gains at all places are one figure of it."""
+    weights = _weights(pair.places, of)
+    by_seeds = [pair.results(seed) for seed in pair.seeds]
+    if len(by_seeds) > 1:
+        gains = [weights @ (_values(ours, metric) - _values(base, metric)) for ours, base in by_seeds]
+        return Difference(mean_over_seeds([float(gain) for gain in gains]), "seeds")
+    results = [found for some in by_seeds[0] for found in some]
+    kept = all(n_items(found.record["metrics"][metric]) for found in results)
+    aligned = ColumnScores(metric).aligned(results) if kept else None
+    if aligned is None:
+        return None
+    ours, base = aligned[0][: len(weights)], aligned[0][len(weights) :]
+    return Difference(paired_items(weights @ ours, weights @ base, aligned[1]), "items")
+
+
+def _values(results: Sequence[Result], metric: str) -> np.ndarray:
+    import numpy as np
+
+    return np.array([found.record["metrics"][metric]["value"] for found in results], dtype=np.float64)
+
+
+def _weights(places: tuple[float, ...], of: str) -> np.ndarray:
+    """Return (P,) weights whose product with the gains at P places is their mean, or their slope over the places."""
+    import numpy as np
+
+    if of == MEAN:
+        return np.full(len(places), 1 / len(places))
+    off = np.array(places) - np.mean(places)
+    weights: np.ndarray = off / (off @ off)
+    return weights
