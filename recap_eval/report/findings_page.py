@@ -13,6 +13,7 @@ from recap_eval.report.forms import forms
 from recap_eval.report.html import environment
 
 NAME = "findings"
+LEFT = ("here", "the first of its tests")  # columns of the table of verdicts that hold text
 TITLE = "What the paper found, and whether it is found here"
 ABOUT = (
     "Measured on drawn scenes, a laboratory: what is reproduced here need not hold for web images, and what is not may. "
@@ -61,11 +62,20 @@ def summary(helds: Sequence[Held]) -> str:
     return f"Of {len(helds)} findings: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()) + "."
 
 
+def in_short(helds: Sequence[Held], tables: Tables) -> list[list[str]]:
+    """Return the verdicts as a table of text, header first, each with what the first of its tests found."""
+    grid = [["the paper says", *LEFT]]
+    for held in helds:
+        first = next(iter(lines(held, tables)), None)
+        figure = f"{first.column}, {first.what}: {first.found}" if first and first.found else ""
+        grid.append([escaped(held.finding.says), f"**{held.verdict}**", escaped(figure)])
+    return grid
+
+
 def findings_markdown(source: str, helds: Sequence[Held], tables: Tables) -> str:
     """Render the page as markdown."""
     out = [f"# {TITLE}", "", ABOUT, "", f"> {summary(helds)} The paper: {escaped(source)}.", ""]
-    grid = [["the paper says", "here"], *([escaped(held.finding.says), f"**{held.verdict}**"] for held in helds)]
-    out += [pipe(grid, ("here",)), ""]
+    out += [pipe(in_short(helds, tables), LEFT), ""]
     for held in helds:
         out += [
             f"## {escaped(held.finding.says)}",

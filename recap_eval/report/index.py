@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from recap_eval.errors import DataError
-from recap_eval.findings import Held
-from recap_eval.report.cells import escaped, pipe
+from recap_eval.report.cells import pipe
+from recap_eval.report.findings_page import LEFT, TITLE
 from recap_eval.report.findings_page import NAME as FINDINGS
-from recap_eval.report.findings_page import TITLE
 from recap_eval.report.html import environment
 from recap_eval.report.opening import opening
 from recap_eval.report.plots.over_axis import curves
@@ -41,23 +39,18 @@ def index_page(tables: list[Table], findings: str = "") -> str:
     return page + "\n"
 
 
-def results_block(tables: list[Table], folder: str, helds: Sequence[Held] = ()) -> str:
+def results_block(tables: list[Table], folder: str, verdicts: list[list[str]] | None = None) -> str:
     """Return the README's block: the paper's findings, what each measured board supports, and links to the rest.
 
     Args:
         tables: The boards' tables.
         folder: Where reports lie, as the README links there.
-        helds: The findings, held against the boards; none if no test of them was run.
+        verdicts: The findings held against the boards, as a table of text; none if no test of them was run.
     """
     lines = [BEGIN]
-    if helds:
-        grid = [["the paper found", "here"], *([escaped(held.finding.says), held.verdict] for held in helds)]
-        lines += [
-            pipe(grid, ("here",)),
-            "",
-            f"The tests behind it: [{FINDINGS}]({folder}/{FINDINGS}.md). What each board supports:",
-            "",
-        ]
+    if verdicts:
+        behind = f"All tests behind it: [{FINDINGS}]({folder}/{FINDINGS}.md). What each board supports:"
+        lines += [pipe(verdicts, LEFT), "", behind, ""]
     for table in tables:
         if table.measured:
             lines.append(f"- **[{table.board.title}]({folder}/{table.board.name}.md)**. {opening(table)[1]}")

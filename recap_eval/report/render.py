@@ -18,7 +18,7 @@ from recap_eval.report import html, text
 from recap_eval.report.evidence import PAGE, sections
 from recap_eval.report.evidence_page import evidence_markdown, evidence_page
 from recap_eval.report.findings_page import NAME as FINDINGS
-from recap_eval.report.findings_page import findings_markdown, findings_page, summary
+from recap_eval.report.findings_page import findings_markdown, findings_page, in_short, summary
 from recap_eval.report.index import INDEX, index_page, results_block, with_block
 from recap_eval.report.links import file_links, looks, section_links
 from recap_eval.report.painting import Painter
@@ -157,7 +157,7 @@ def _gathered(leaderboards: Path, out: Path, tables: Tables | None) -> dict[Path
     files, helds = _findings(known, names, out)
     files[out / INDEX] = index_page(shown, summary(helds) if helds else "")
     readme = Path(os.path.relpath(out.absolute().parent / README))
-    if (block := with_block(readme, results_block(shown, out.name, helds))) is not None:
+    if (block := with_block(readme, results_block(shown, out.name, in_short(helds, known) if helds else None))) is not None:
         files[readme] = block
     return files
 
