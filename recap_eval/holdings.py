@@ -169,7 +169,7 @@ def losses(gone: Sequence[Result | Imported], root: Path) -> list[Loss]:
 def _of_results(table: Table, paths: set[str]) -> list[Loss]:
     found = []
     for part in table.parts:
-        for row in part.rows:
+        for row in part.shown:
             for number, cell in sorted(row.cells.items()):
                 left = sum(str(one.path) not in paths for one in cell.results)
                 if left < len(cell.results):

@@ -22,6 +22,8 @@ from recap_eval.results import Result, estimate_of, n_items, read_results
 from recap_eval.stats import BestPlace, Estimate, best_place, holm, mean_over_seeds
 from recap_eval.table import Cell, Course, Difference, Group, Row, Sweep, Table
 
+MIX, JOINED = "p_original", "concat"  # an axis; what trainings on both captions joined, at no place on it, say of their mix
+
 
 class Tables:
     """The tables of a leaderboards folder: its results are read once, and each table is made once.
@@ -68,7 +70,7 @@ def build_table(name: str, leaderboards: Path, results: list[Result] | None = No
     numbers = range(len(board.columns))
     found = [[one for part in (*(part for part, _ in filled), underway) for one in part[number]] for number in numbers]
     board = replace(board, columns=tuple(map(as_measured, board.columns, found)))
-    apart = [one.maker for column in found for one in column if _sweep_key(one.meta, board.axis) is None]
+    apart = [one.maker for column in found for one in column if not _along(one.meta, board.axis)]
     labels = _labels(list(dict.fromkeys(apart)))
     rows = [_rows(board, part, labels) for part, _ in filled]
     groups = [Group(others, title) for (_, others), title in zip(rows, parts, strict=True) if others]
@@ -153,18 +155,29 @@ def _one_a_seed(results: list[Result], axis: str) -> tuple[list[Result], list[st
     first: dict[tuple[object, ...], Result] = {}
     sentences = []
     for found in results:
-        sweep = _sweep_key(found.meta, axis)
-        who = found.maker if sweep is None else (*sweep, found.meta[axis], _seed(found))
+        place = _place(found.meta, axis)
+        who = found.maker if place is None else (*place, _seed(found))
         if first.setdefault(who, found) is not found:
             sentences.append(f"{found.model} on {found.task}: {first[who].path.parent.name} is of the same run and seed")
     return list(first.values()), sentences
 
 
-def _sweep_key(meta: dict[str, Any], axis: str) -> tuple[str, ...] | None:
-    """Return what rows of a sweep have in common, or None for a model that has no value on the axis."""
-    if not isinstance(meta.get(axis), int | float):
+def _along(meta: dict[str, Any], axis: str) -> bool:
+    return isinstance(meta.get(axis), int | float)
+
+
+def _place(meta: dict[str, Any], axis: str) -> tuple[tuple[str, ...], float | str] | None:
+    """Return what rows of a sweep have in common, and where a model stands among them: a value on the axis, or JOINED.
+
+    Returns:
+        None for a model that stands in no sweep.
+    """
+    if _along(meta, axis):
+        return _run_facts(meta), float(meta[axis])
+    how = str(meta.get("mix")).split("; ")
+    if axis != MIX or JOINED not in how:
         return None
-    return _run_facts(meta)
+    return _run_facts(meta | {"mix": "; ".join(word for word in how if word != JOINED) or None}), JOINED
 
 
 def _run_facts(meta: dict[str, Any]) -> tuple[str, ...]:
@@ -174,6 +187,7 @@ def _run_facts(meta: dict[str, Any]) -> tuple[str, ...]:
 
 
 Labels = dict[tuple[str, str], str]  # of models, by name and revision
+Points = dict[float | str, dict[int, list[Result]]]  # results by place in a sweep and number of the column
 
 
 def _plain(value: object) -> str:
@@ -181,17 +195,17 @@ def _plain(value: object) -> str:
 
 
 def _rows(board: Board, by_column: dict[int, list[Result]], labels: Labels) -> tuple[tuple[Sweep, ...], tuple[Row, ...]]:
-    groups: dict[tuple[str, ...], dict[float, dict[int, list[Result]]]] = defaultdict(
-        lambda: defaultdict(lambda: defaultdict(list))
-    )
+    groups: dict[tuple[str, ...], Points] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     single: dict[tuple[str, str], dict[int, list[Result]]] = defaultdict(lambda: defaultdict(list))
+    places = [_place(found.meta, board.axis) for results in by_column.values() for found in results]
+    swept = {place[0] for place in places if place and place[1] != JOINED}
     for number, results in by_column.items():
         for found in results:
-            key = _sweep_key(found.meta, board.axis)
-            if key is None:
+            place = _place(found.meta, board.axis)
+            if place is None or place[0] not in swept:
                 single[found.maker][number].append(found)
             else:
-                groups[key][float(found.meta[board.axis])][number].append(found)
+                groups[place[0]][place[1]][number].append(found)
     said = RUN_FACTS.index(FACTS)
     sweeps = tuple(_sweep(board, key, groups[key]) for key in sorted(groups, key=lambda key: (key[said], key)))
     return sweeps, tuple(_row(board, labels[who], None, cells) for who, cells in sorted(single.items()))
@@ -221,8 +235,8 @@ def _row(board: Board, label: str, axis: float | None, columns: dict[int, list[R
     for number, results in columns.items():
         chosen = tuple(sorted(results, key=_seed))
         cells[number] = Cell(_estimate(chosen, board.columns[number].metric), chosen, _items(chosen, board, number))
-    seeds = sorted({_seed(found) for cell in cells.values() for found in cell.results})
-    return Row(label, axis, tuple(seeds), cells)
+    known = [found for cell in cells.values() for found in cell.results if axis is not None or "seed" in found.meta]
+    return Row(label, axis, tuple(sorted(set(map(_seed, known)))), cells)
 
 
 def _items(results: tuple[Result, ...], board: Board, number: int) -> int:
@@ -304,20 +318,22 @@ def seed_scores(sweep: Sweep, number: int, metric: str) -> SeedScores | None:
     return SeedScores(rows, tuple(common), tuple(tuple(one[seed] for one in known) for seed in common), upward)
 
 
-def _corrected(found: dict[float, Difference | None]) -> dict[float, Difference]:
+def _corrected(found: dict[float | str, Difference | None]) -> dict[float | str, Difference]:
     """Give each difference its Holm-corrected p-value among those of its column."""
-    known = {axis: diff for axis, diff in found.items() if diff is not None and diff.estimate.p_value is not None}
+    known = {place: diff for place, diff in found.items() if diff is not None and diff.estimate.p_value is not None}
     adjusted = holm([diff.estimate.p_value or 0.0 for diff in known.values()])
-    return {axis: replace(diff, p_holm=p) for (axis, diff), p in zip(known.items(), adjusted, strict=True)}
+    return {place: replace(diff, p_holm=p) for (place, diff), p in zip(known.items(), adjusted, strict=True)}
 
 
-def _sweep(board: Board, key: tuple[str, ...], points: dict[float, dict[int, list[Result]]]) -> Sweep:
-    rows = {axis: _row(board, f"{axis:g}", axis, points[axis]) for axis in sorted(points)}
+def _sweep(board: Board, key: tuple[str, ...], points: Points) -> Sweep:
+    along = sorted(place for place in points if isinstance(place, float))
+    rows = {place: _row(board, f"{place:g}", place, points[place]) for place in along}
+    beside = {place: _row(board, place, None, points[place]) for place in points if isinstance(place, str)}
     for number, column in enumerate(board.columns):
-        cells = {axis: row.cells[number] for axis, row in rows.items() if number in row.cells}
-        for axis, cell in _judged(cells, column.metric, board.baseline).items():
-            rows[axis].cells[number] = cell
-    return Sweep(_title(dict(zip(RUN_FACTS, key, strict=True))), tuple(rows.values()))
+        cells = {place: row.cells[number] for place, row in (rows | beside).items() if number in row.cells}
+        for place, cell in _judged(cells, column.metric, board.baseline).items():
+            (rows | beside)[place].cells[number] = cell
+    return Sweep(_title(dict(zip(RUN_FACTS, key, strict=True))), tuple(rows.values()), tuple(beside.values()))
 
 
 def _title(facts: dict[str, str]) -> str:
@@ -330,24 +346,25 @@ def _title(facts: dict[str, str]) -> str:
     return ", ".join(known[fact] for fact in order if fact in known) or "runs of one kind"
 
 
-def _judged(cells: dict[float, Cell], metric: str, baseline: float) -> dict[float, Cell]:
-    """Mark one column: differences to the baseline, the best, and what is not separable from it."""
-    if not cells:
+def _judged(cells: dict[float | str, Cell], metric: str, baseline: float) -> dict[float | str, Cell]:
+    """Mark one column: differences to the baseline, the best along the axis, and what there is not separable from it."""
+    along = [place for place in cells if isinstance(place, float)]
+    if not along:
         return {}
-    upward = next(iter(cells.values())).results[0].record["metrics"][metric]["higher_is_better"]
-    top = max(cells, key=lambda axis: cells[axis].estimate.value * (1 if upward else -1))
-    rest, scores = {axis: cell for axis, cell in cells.items() if axis != top}, ColumnScores(metric)
-    to_best = _corrected({axis: difference(cell, cells[top], scores) for axis, cell in rest.items()})
-    to_base: dict[float, Difference] = {}
+    upward = cells[along[0]].results[0].record["metrics"][metric]["higher_is_better"]
+    top = max(along, key=lambda place: cells[place].estimate.value * (1 if upward else -1))
+    scores = ColumnScores(metric)
+    to_best = _corrected({place: difference(cells[place], cells[top], scores) for place in along if place != top})
+    to_base: dict[float | str, Difference] = {}
     if baseline in cells:
-        others = {axis: cell for axis, cell in cells.items() if axis != baseline}
-        to_base = _corrected({axis: difference(cell, cells[baseline], scores) for axis, cell in others.items()})
+        others = {place: cell for place, cell in cells.items() if place != baseline}
+        to_base = _corrected({place: difference(cell, cells[baseline], scores) for place, cell in others.items()})
     return {
-        axis: replace(
+        place: replace(
             cell,
-            to_baseline=to_base.get(axis),
-            best=axis == top and len(cells) > 1,
-            tied=axis != top and not (axis in to_best and to_best[axis].separable),
+            to_baseline=to_base.get(place),
+            best=place == top and len(along) > 1,
+            tied=place in along and place != top and not (place in to_best and to_best[place].separable),
         )
-        for axis, cell in cells.items()
+        for place, cell in cells.items()
     }

@@ -60,7 +60,7 @@ class Row:
     Args:
         label: Name of the row.
         axis: Value on the board's axis; None for models that have none.
-        seeds: Training seeds.
+        seeds: Training seeds; none of a model that tells no seed.
         cells: By column number; a missing one was not run.
         seen: Samples seen so far, of models on the way; None for finished ones.
     """
@@ -74,10 +74,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Rows that may be compared: same recipe, data and number of samples, along the axis."""
+    """Rows that may be compared: same recipe, data and number of samples, along the axis.
+
+    Args:
+        title: What they have in common.
+        rows: Along the axis.
+        beside: Trained alike too, but at no place on the axis, as on both captions joined.
+    """
 
     title: str
     rows: tuple[Row, ...]
+    beside: tuple[Row, ...] = ()
+
+    @property
+    def shown(self) -> tuple[Row, ...]:
+        """All rows of its table."""
+        return self.rows + self.beside
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,11 @@ class Group:
 
     rows: tuple[Row, ...]
     title: str = ""
+
+    @property
+    def shown(self) -> tuple[Row, ...]:
+        """All rows of its table."""
+        return self.rows
 
 
 @dataclass(frozen=True)
@@ -106,6 +123,11 @@ class Course:
     title: str
     axis: float | None
     rows: tuple[Row, ...]
+
+    @property
+    def shown(self) -> tuple[Row, ...]:
+        """All rows of its table."""
+        return self.rows
 
 
 @dataclass(frozen=True)

@@ -80,12 +80,12 @@ def _n(cells: Sequence[Cell]) -> str:
 
 def all_rows(table: Table) -> list[Row]:
     """Return every row of the table."""
-    return [row for part in table.parts for row in part.rows]
+    return [row for part in table.parts for row in part.shown]
 
 
 def seeds_text(row: Row) -> str:
     """Return the number of training seeds."""
-    return str(len(row.seeds)) if row.axis is not None or row.seen is not None else "–"
+    return str(len(row.seeds)) if row.seeds else "–"
 
 
 def grid(table: Table, rows: tuple[Row, ...], first: str, deltas: bool, link: Link = plain) -> list[list[str]]:

@@ -84,7 +84,7 @@ def sections(table: Table) -> list[Section]:
     shape = forms(table)
     rows = [(row, "") for group in table.groups for row in group.rows]
     whose = len(table.sweeps) > 1
-    rows = [(row, f" ({sweep.title})" if whose else "") for sweep in table.sweeps for row in sweep.rows] + rows
+    rows = [(row, f" ({sweep.title})" if whose else "") for sweep in table.sweeps for row in sweep.shown] + rows
     rows += [(row, f" ({course.title})") for course in table.courses for row in course.rows if not _finished(row)]
     return [one for row, title in rows for one in _of_row(table, row, shape, title)]
 

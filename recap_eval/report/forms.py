@@ -90,7 +90,7 @@ def form(scale: float, unit: str, values: Iterable[float]) -> Form:
 
 def forms(table: Table) -> list[Form]:
     """Return the form of each column's measured figures."""
-    rows = [row for part in table.parts for row in part.rows]
+    rows = [row for part in table.parts for row in part.shown]
     cells = [[row.cells[number] for row in rows if number in row.cells] for number in range(len(table.board.columns))]
     return [
         form_of(column, [cell.estimate.value for cell in found])

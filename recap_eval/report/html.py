@@ -73,7 +73,7 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str], looks
         {
             "title": sweep.title, "support": support(table, sweep), "has_delta": True, "after": "",
             "first": ["p", "seeds"], "headers": head,
-            "rows": [(row.label, [cells.seeds_text(row)], _cells(shape, row, links)) for row in sweep.rows],
+            "rows": [(row.label, [cells.seeds_text(row)], _cells(shape, row, links)) for row in sweep.shown],
         }
         for sweep in table.sweeps
     ]  # fmt: skip

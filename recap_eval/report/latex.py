@@ -30,7 +30,7 @@ def latex(table: Table) -> str:
     board, parts = table.board, [f"% {line}" for line in ["needs \\usepackage{booktabs}", *map(escape, opening(table))]]
     for sweep in table.sweeps:
         note = [text.legend(board).replace("**Bold**", "Bold"), *_data(table)]
-        parts += _tabular(f"{board.title}: {sweep.title}", _measured(table, sweep.rows, "p"), note)
+        parts += _tabular(f"{board.title}: {sweep.title}", _measured(table, sweep.shown, "p"), note)
     for group in table.groups:
         lines = [[escape(word) for word in line] for line in cells.group_grid(table, group)]
         notes = [text.legend_items(board), cells.not_run(table, group)]

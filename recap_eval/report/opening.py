@@ -60,7 +60,7 @@ def _what(table: Table) -> str:
     for sweep in table.sweeps:
         seeds = sorted({len(row.seeds) for row in sweep.rows})
         each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        places = ", ".join(row.label for row in sweep.rows)
+        places = ", ".join(row.label for row in sweep.shown)
         parts.append(f"p = {places} with {each} training seed{'' if seeds == [1] else 's'} each")
     counted = Counter(parts)
     told = [f"{part}{f', {times} times' if times > 1 else ''}" for part, times in counted.items()]

@@ -24,7 +24,8 @@ def support(table: Table, sweep: Sweep) -> list[str]:
         shown = shape[number].figure(cells[top].estimate.value)
         said = [f"{column.label}: best at p = {top} ({shown}), {_claim(cells, column, shape[number])}"]
         said += [_where(table, *found)] if (found := best_along_axis(sweep, number, column.metric)) else []
-        said += [apart] if (apart := _apart(table, cells, column)) else []
+        beside = {row.label: row.cells[number] for row in sweep.beside if number in row.cells}
+        said += [apart] if (apart := _apart(table, cells | beside, column)) else []
         lines.append(". ".join(said) + ".")
     return lines + _limits(table, sweep)
 

@@ -47,7 +47,7 @@ Looks = Sequence[tuple[str, str]]
 LEGEND_ITEMS = "{figures} ± half-width of the 95 % t-interval over items, clustered by image."
 LEGEND = (  # {base} is the baseline's name
     "{figures}, mean over training seeds ± half-width of the 95 % t-interval (one seed: over items, clustered by "
-    "image). **Bold**: best of its column. ~: not separable from the best. Δ: paired difference to {base} with its 95 % "
+    "image). **Bold**: the best p of its column. ~: not separable from the best. Δ: paired difference to {base} with its 95 % "
     "interval. *: different from {base} at 5 % after Holm's correction over the rows of the column."
 )
 
@@ -108,7 +108,7 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str], looks: 
     parts = [f"# {board.title}", board.note, "\n".join(f"> {line}  " for line in opening(table)).rstrip()]
     parts += _over_worlds(table, link)
     for sweep in table.sweeps:
-        rows = sweep.rows
+        rows = sweep.shown
         parts += [f"## {sweep.title}", "\n".join(f"- {line}" for line in support(table, sweep))]
         parts += [pipe(grid(table, rows, "p", deltas=False, link=link)), f"Paired difference to {base_name(board)}:"]
         parts += [pipe(grid(table, rows, "p", deltas=True, link=link)), legend(board)]
@@ -184,7 +184,7 @@ def records(table: Table) -> list[dict[str, object]]:
     Where there are published rows, `kind` and `source` tell them from measured ones; they have neither interval nor rank.
     Values are not scaled. Where not all are shares, `unit` says what they are and `table_scale` by what tables multiply them.
     """
-    groups = [(sweep.title, sweep.rows) for sweep in table.sweeps] + [(group.title, group.rows) for group in table.groups]
+    groups = [(sweep.title, sweep.shown) for sweep in table.sweeps] + [(group.title, group.rows) for group in table.groups]
     groups += [(course_title(course), course.rows) for course in table.courses]
     out = [
         _record(table, title, row, number, cell)
@@ -277,8 +277,8 @@ def terminal(table: Table) -> str:
         parts += [proxies.TITLE, aligned(proxies.grid(table, found)), *proxies.sentences(table, found)]
         parts += [proxies.VALUES, aligned(proxies.values(table, found))]
     for sweep in table.sweeps:
-        parts += [sweep.title, _plain(table, sweep.rows, "p")]
-        parts += [f"paired difference to {base_name(table.board)}:", _plain(table, sweep.rows, "p", deltas=True)]
+        parts += [sweep.title, _plain(table, sweep.shown, "p")]
+        parts += [f"paired difference to {base_name(table.board)}:", _plain(table, sweep.shown, "p", deltas=True)]
     for part in table.groups:
         parts += [part.title, aligned(group_grid(table, part)), not_run(table, part)] if table.board.by_data else []
         parts += [] if table.board.by_data else [_plain(table, part.rows, "model")]
