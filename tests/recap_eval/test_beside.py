@@ -10,6 +10,7 @@ from support import recap
 
 from recap_eval.leaderboard import best_along_axis, build_table
 from recap_eval.report.latex import latex
+from recap_eval.report.plots.over_axis import scores as scores_over_axis
 from recap_eval.report.text import markdown, terminal
 
 BOARD = """title = "t"
@@ -68,6 +69,13 @@ def test_it_is_no_place_at_which_the_best_may_lie(tmp_path, values):
     assert not sweep.beside[0].cells[0].best and not sweep.beside[0].cells[0].tied
     assert [row.label for row in sweep.rows if row.cells[0].best] == ["0.5"]
     assert [row.label for row in best_along_axis(sweep, 0, "acc1")[0]] == ["0", "0.5", "1"]
+
+
+def test_the_plot_has_it_as_a_level_and_not_among_the_points(tmp_path, values):
+    (panel,) = scores_over_axis(build_table("mine", tmp_path))["panels"]
+    (curve,) = panel["curves"]
+    assert [point[0] for point in curve["points"]] == [0.0, 0.5, 1.0]
+    assert curve["beside"] == [["concat", pytest.approx(100 * means(values, "concat").mean(), rel=1e-5)]]
 
 
 @pytest.mark.parametrize("render", [terminal, latex, lambda table: markdown(table, {}, Links())])

@@ -47,14 +47,15 @@ def _panel(table: Table, sweeps: list[Sweep], printed: list[PublishedTable], num
 
 
 def _measured(sweep: Sweep, number: int, scale: float) -> Curve:
-    """Return points [p, score, low, high]; an end of an unknown interval is None."""
+    """Return points [p, score, low, high], and rows at no place as [label, score]; an end of an unknown interval is None."""
     points = []
     for row in sweep.rows:
         if number in row.cells and row.axis is not None:
             one = row.cells[number].estimate
             ends = [None if end is None else scale * end for end in (one.low, one.high)]
             points.append([row.axis, scale * one.value, *ends])
-    return {"kind": MEASURED, "title": sweep.title, "points": points}
+    level = [[row.label, scale * row.cells[number].estimate.value] for row in sweep.beside if number in row.cells]
+    return {"kind": MEASURED, "title": sweep.title, "points": points} | ({"beside": level} if level else {})
 
 
 def _printed(group: PublishedTable, column: Column, axis: str) -> Curve:
@@ -71,7 +72,7 @@ def _paint(figure: Figure, found: dict[str, Any]) -> None:
             _paint_curve(axis, curve, style, found["place"])
         if panel["chance"] is not None:
             axis.axhline(panel["chance"], color="#666666", linestyle=":", linewidth=0.9)
-    told = f"band: 95 % interval; dashed: {found['base']}; dotted: chance"
+    told = f"band: 95 % interval; dashed: {found['base']}; dotted: chance{_levels(found['panels'])}"
     if PUBLISHED in found["kinds"]:
         measured = MEASURED in found["kinds"]
         told = f"{told.replace('dashed', 'level dashed')}; hollow: published" if measured else "no interval was published"
@@ -79,6 +80,12 @@ def _paint(figure: Figure, found: dict[str, Any]) -> None:
     titles = {curve["title"] for panel in found["panels"] for curve in panel["curves"] if curve["points"]}
     if len(titles) > 1 or PUBLISHED in found["kinds"]:
         legend(figure, axes)
+
+
+def _levels(panels: list[dict[str, Any]]) -> str:
+    """Say what levels of rows at no place on the axis are drawn; nothing if there are none."""
+    labels = sorted({label for panel in panels for curve in panel["curves"] for label, _ in curve.get("beside", ())})
+    return f"; dash-dotted: {', '.join(labels)}" if labels else ""
 
 
 def _paint_curve(axis: Axes, curve: Curve, style: dict[str, Any], base: float) -> None:
@@ -92,6 +99,8 @@ def _paint_curve(axis: Axes, curve: Curve, style: dict[str, Any], base: float) -
         for place, value in zip(x, y, strict=True):
             if place == base:
                 axis.axhline(value, color=style["color"], linestyle="--", linewidth=0.9, alpha=0.8)
+        for _, value in curve.get("beside", ()):
+            axis.axhline(value, color=style["color"], linestyle="-.", linewidth=1.1)
 
 
 DRAWINGS = (Drawing("", "Each score over p, with 95 % intervals where measured", scores, _paint, size_of),)
