@@ -161,6 +161,34 @@ def _with_p_value(found: Estimate, degrees: int) -> Estimate:
     return Estimate(found.value, found.se, found.value - half, found.value + half, found.n, found.n_clusters, p_value)
 
 
+def pooled_differences(scores: np.ndarray | Sequence[Sequence[float]], base: int) -> list[Estimate] | None:
+    """Return each place's paired difference to one of them, with the noise of training pooled over all places.
+
+    Seeds and places are two additive factors with one run in each cell, a randomised block design (Cochran and Cox 1957,
+    chapter 4); their residual, on (S - 1)(P - 1) degrees of freedom, is the noise of every difference. That sees far more than
+    P - 1 paired tests on S - 1 degrees, and assumes that runs scatter alike at all places; `python -m benchmarks.pooling`
+    prints what both say falsely where they do not.
+
+    Args:
+        scores: (S, P) of S seeds at P places.
+        base: Which place the others are held against.
+
+    Returns:
+        P estimates, that of the base itself without meaning; None for fewer than two seeds or places.
+    """
+    import numpy as np
+
+    values = np.asarray(scores, dtype=np.float64)
+    seeds, places = values.shape
+    if seeds < 2 or places < 2:
+        return None
+    means, degrees = values.mean(axis=0), (seeds - 1) * (places - 1)
+    residual = values - means - values.mean(axis=1, keepdims=True) + values.mean()
+    noise = float(np.square(residual).sum()) / degrees
+    se = math.sqrt(2 * noise / seeds) if noise > SAME**2 else 0.0
+    return [_with_p_value(Estimate(float(mean), se, None, None, seeds, seeds), degrees) for mean in means - means[base]]
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm's adjusted p-values, in the order given (Holm 1979)."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])

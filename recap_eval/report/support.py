@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from recap_eval.board import Column
-from recap_eval.leaderboard import best_along_axis
+from recap_eval.leaderboard import SeedScores, best_along_axis, seed_scores
 from recap_eval.report.cells import base_name
 from recap_eval.report.forms import Form, forms, is_percent
-from recap_eval.stats import BestPlace
+from recap_eval.stats import ALPHA, BestPlace, holm, pooled_differences
 from recap_eval.table import Cell, Row, Sweep, Table
 
 RANGE = {"p_original": (0.0, 1.0)}  # axes that end somewhere
 FEW_SEEDS = 5
+FEWEST_POOLED = 3  # places: of two, the pooled noise is that of their difference
 
 
 def support(table: Table, sweep: Sweep) -> list[str]:
@@ -26,6 +27,7 @@ def support(table: Table, sweep: Sweep) -> list[str]:
         said += [_where(table, *found)] if (found := best_along_axis(sweep, number, column.metric)) else []
         beside = {row.label: row.cells[number] for row in sweep.beside if number in row.cells}
         said += [apart] if (apart := _apart(table, cells | beside, column)) else []
+        said += [pooled] if (pooled := _pooled(table, sweep, number)) else []
         lines.append(". ".join(said) + ".")
     return lines + _limits(table, sweep)
 
@@ -80,16 +82,60 @@ def _ends(table: Table, ends: list[Row]) -> str:
 
 def _apart(table: Table, cells: dict[str, Cell], column: Column) -> str:
     """Say which rows are different from the baseline after Holm's correction, and in which direction."""
-    found: dict[str, list[str]] = {"Better": [], "Worse": []}
-    for label, cell in cells.items():
-        if cell.to_baseline is not None and cell.to_baseline.separable:
-            better = (cell.to_baseline.estimate.value > 0) == column.higher_is_better
-            found["Better" if better else "Worse"].append(label)
     if all(cell.to_baseline is None for cell in cells.values()):
         return ""
+    changes = {
+        label: cell.to_baseline.estimate.value
+        for label, cell in cells.items()
+        if cell.to_baseline is not None and cell.to_baseline.separable
+    }
     base = base_name(table.board)
-    said = [f"{word} than {base}: p = {', '.join(labels)}" for word, labels in found.items() if labels]
+    said = [f"{word} than {base}: p = {', '.join(labels)}" for word, labels in _directions(changes, column).items()]
     return ". ".join(said) or f"No p is separable from {base}"
+
+
+def _directions(changes: dict[str, float], column: Column) -> dict[str, list[str]]:
+    """Return the rows that are better, and those that are worse; a direction that none has is left out."""
+    better = [label for label, change in changes.items() if (change > 0) == column.higher_is_better]
+    worse = [label for label in changes if label not in better]
+    return {word: labels for word, labels in (("Better", better), ("Worse", worse)) if labels}
+
+
+def _poolable(table: Table, sweep: Sweep, number: int) -> SeedScores | None:
+    """Return a column's figures by seed if their noise can be pooled: two seeds, three places, the baseline one of them."""
+    found = seed_scores(sweep, number, table.board.columns[number].metric)
+    if found is None or len(found.rows) < FEWEST_POOLED or len(found.seeds) < 2:
+        return None
+    return found if any(row.axis == table.board.baseline for row in found.rows) else None
+
+
+def _pooled(table: Table, sweep: Sweep, number: int) -> str:
+    """Say which places are different from the baseline if runs scatter alike at all of them."""
+    found = _poolable(table, sweep, number)
+    if found is None:
+        return ""
+    labels = [row.label for row in found.rows]
+    base = next(at for at, row in enumerate(found.rows) if row.axis == table.board.baseline)
+    estimates = pooled_differences(found.scores, base) or []
+    known = {label: one for at, (label, one) in enumerate(zip(labels, estimates, strict=True)) if at != base}
+    adjusted = holm([one.p_value or 0.0 for one in known.values()])
+    changes = {label: one.value for (label, one), p in zip(known.items(), adjusted, strict=True) if p < ALPHA}
+    apart = _directions(changes, table.board.columns[number])
+    said = [f"{word.lower()}: {', '.join(labels)}" for word, labels in apart.items()]
+    return f"With noise pooled over p, {'; '.join(said) or 'none is separable'}"
+
+
+def _pooling(table: Table, sweep: Sweep) -> list[str]:
+    """Say what pooling assumes; nothing if no column was pooled."""
+    found = [one for number in range(len(table.board.columns)) if (one := _poolable(table, sweep, number)) is not None]
+    if not found:
+        return []
+    least = min((len(one.seeds) - 1) * (len(one.rows) - 1) for one in found)
+    return [
+        f"Pooled over p: seeds and p as two factors, their residual ({least} degrees of freedom) the noise of every difference "
+        f"to {base_name(table.board)}, Holm-corrected. It sees more than tests p by p, marked *, and assumes what so few seeds "
+        "cannot show, that runs scatter alike at every p: where the two disagree, more seeds decide."
+    ]
 
 
 def _resampling(table: Table, sweep: Sweep) -> list[str]:
@@ -114,6 +160,7 @@ def _limits(table: Table, sweep: Sweep) -> list[str]:
     elif seeds < FEW_SEEDS:
         lines.append(f"{seeds} training seeds: intervals are wide (Student's t on {seeds - 1} degrees of freedom).")
     lines += _resampling(table, sweep) if len(sweep.rows) > 1 else []
+    lines += _pooling(table, sweep)
     if seeds > 1:
         lines.append(f"Intervals over seeds hold for these test items; other items alone would move {_moved(table, sweep)}.")
     if all(row.axis != table.board.baseline for row in sweep.rows):

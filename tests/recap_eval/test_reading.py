@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from records import RUN, put, scores
 from support import assert_two_line_error, recap
@@ -12,6 +13,8 @@ from recap_eval.leaderboard import build_table
 from recap_eval.report.index import BEGIN, END, with_block
 from recap_eval.report.opening import opening
 from recap_eval.report.printed import derived
+from recap_eval.report.support import support
+from recap_eval.stats import pooled_differences
 
 NOWHERE = Path("/nowhere")
 
@@ -47,6 +50,24 @@ def test_one_seed_says_nothing_of_other_trainings(tmp_path):
 def test_without_a_baseline_no_difference_is_claimed(tmp_path):
     _, supported, _ = opening(fill(tmp_path, {(0.0, 0): 5, (0.0, 1): 6, (0.5, 0): 35, (0.5, 1): 36}))
     assert "no difference to p = 1 could be tested" in supported
+
+
+def test_with_noise_pooled_over_p_a_sweep_sees_more_and_says_what_it_assumes(tmp_path):
+    right = {0.0: (17, 26, 20), 0.3: (24, 27, 25), 0.6: (30, 31, 33), 1.0: (30, 32, 31)}
+    values = {(p, seed): some[seed] for p, some in right.items() for seed in range(3)}
+    table = fill(tmp_path, values)
+    lines = support(table, table.sweeps[0])
+    draw = np.array([right[p] for p in right]).T / 40
+    tests = [pooled_differences(draw, 3)[place].p_value for place in range(3)]
+    assert max(tests[:2]) * 3 < 0.05 < tests[2]
+    assert lines[0].endswith("Worse than p = 1: p = 0.3. With noise pooled over p, worse: 0, 0.3.")
+    assert any("residual (6 degrees of freedom)" in line and "scatter alike at every p" in line for line in lines)
+
+
+@pytest.mark.parametrize("left", [(0.0, 1.0), (0.0, 0.3, 0.6)])
+def test_two_places_or_no_baseline_are_not_pooled(tmp_path, left):
+    table = fill(tmp_path, {(p, seed): 20 + seed + int(10 * p) for p in left for seed in range(3)})
+    assert "ooled" not in "".join(support(table, table.sweeps[0]))
 
 
 def test_a_rowless_axis_lists_models(tmp_path):

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from recap_eval.stats import best_place, clustered_se, estimate, holm, mean_over_seeds, paired_items, wilson
+from recap_eval.stats import (
+    best_place,
+    clustered_se,
+    estimate,
+    holm,
+    mean_over_seeds,
+    paired_items,
+    pooled_differences,
+    wilson,
+)
 
 
 def test_unclustered_interval_is_the_t_interval():
@@ -147,3 +156,38 @@ def test_best_place_pairs_the_seeds():
 def test_best_place_of_one_seed_is_not_known():
     assert best_place([[0.1, 0.2]]) is None
     assert best_place([[0.5, 0.5], [0.5, 0.5]]).shares == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(("seeds", "places", "base"), [(2, 3, 0), (3, 11, 10), (5, 4, 2)])
+def test_pooled_differences_are_least_squares_with_seeds_and_places_as_factors(seeds, places, base):
+    draw = np.random.default_rng(places)
+    scores = draw.random((seeds, places)) + draw.random((seeds, 1)) + draw.random(places)
+    seed, place = (each.ravel() for each in np.indices(scores.shape))
+    others = [other for other in range(places) if other != base]
+    design = np.column_stack([seed == one for one in range(seeds)] + [place == one for one in others]).astype(float)
+    coefficients, residual, *_ = np.linalg.lstsq(design, scores.ravel(), rcond=None)
+    degrees = scores.size - design.shape[1]
+    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * residual[0] / degrees)
+    assert degrees == (seeds - 1) * (places - 1)
+    for found, change, error in zip(
+        [pooled_differences(scores, base)[other] for other in others], coefficients[seeds:], errors[seeds:], strict=True
+    ):
+        assert (found.value, found.se) == pytest.approx((change, error))
+        assert found.p_value == pytest.approx(2 * reference.t.sf(abs(change / error), degrees))
+        assert (found.low, found.high) == pytest.approx(reference.t.interval(0.95, degrees, change, error))
+
+
+def test_of_two_places_pooled_noise_is_that_of_the_paired_t_test():
+    scores = np.random.default_rng(0).random((6, 2))
+    theirs = reference.ttest_rel(scores[:, 0], scores[:, 1])
+    assert pooled_differences(scores, 1)[0].p_value == pytest.approx(theirs.pvalue)
+
+
+def test_without_noise_a_difference_is_certain_and_none_is_none():
+    one, two, three = pooled_differences([[0.1, 0.3, 0.1], [0.2, 0.4, 0.2]], 0)
+    assert (one.p_value, two.p_value, three.p_value) == (1.0, 0.0, 1.0) and two.low == two.high == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("scores", [np.ones((1, 4)), np.ones((4, 1))])
+def test_one_seed_or_one_place_cannot_be_pooled(scores):
+    assert pooled_differences(scores, 0) is None
