@@ -11,10 +11,9 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from recap_eval.artifact import Artifact, find_artifact, write_artifact
+from recap_eval.artifact import Artifact, write_artifact
 from recap_eval.files import read_json, write_json
 from recap_eval.provenance import run_record
-from recap_train import checkpoint
 from recap_train.attention import fast_attention
 from recap_train.captions import Captions
 from recap_train.evals import ClipSubject, InTraining
@@ -24,7 +23,7 @@ from recap_train.parallel import World, joined, spread
 from recap_train.run import EMA, Run
 from recap_train.start import write_tokenizer
 from recap_train.states import Spread
-from recap_train.training import assemble, made_of, open_run, show_samples, speed_of
+from recap_train.training import assemble, completed, made_of, open_run, show_samples, speed_of
 from recap_train.training_data import TrainingData, names_of, some_captions
 from recap_train.weights import CONFIG, WEIGHTS, load_weights, write_weights
 from recap_train.workers import worker_errors
@@ -125,11 +124,7 @@ def _finish(run: Run, loop: Loop, files: list[str], progress: Progress, made: di
             write_artifact(run.out / EMA, "clip", f"{run.name}-ema", [*files, WEIGHTS], made | {"weights": "average"}, record)
         write_weights(run.out, state)
         write_artifact(run.out, "clip", run.name, [*files, WEIGHTS], made, record)
-        (run.out / checkpoint.NAME).unlink(missing_ok=True)
-    loop.world.wait()
-    artifact = find_artifact(run.out)
-    assert artifact is not None
-    return artifact
+    return completed(run, loop)
 
 
 def _made(run: Run, loop: Loop, data: TrainingData, started: Artifact | None, seen: int, ledger: Ledger) -> dict[str, Any]:

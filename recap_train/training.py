@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from recap_eval.artifact import FACTS, Artifact
+from recap_eval.artifact import FACTS, Artifact, find_artifact
 from recap_eval.errors import UserError
+from recap_train import checkpoint
 from recap_train.captions import preview
 from recap_train.gpus import peak_of
 from recap_train.ledger import Ledger
@@ -123,6 +124,16 @@ def speed_of(loop: Loop, progress: Progress) -> dict[str, Any]:
         "peak_memory_gib": round(peak_memory_gib(loop.world), 3),
         "processes": loop.world.size,
     } | ({} if mfu is None else {"mfu": mfu})
+
+
+def completed(run: Run, loop: Loop) -> Artifact:
+    """Drop the checkpoint of a training whose artifact is written; every process returns when that is so, with the artifact."""
+    if loop.world.main:
+        (run.out / checkpoint.NAME).unlink(missing_ok=True)
+    loop.world.wait()
+    artifact = find_artifact(run.out)
+    assert artifact is not None
+    return artifact
 
 
 def made_of(run: Run, loop: Loop, data: TrainingData, seen: int, ledger: Ledger) -> dict[str, Any]:

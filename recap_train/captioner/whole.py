@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recap_eval.artifact import Artifact, find_artifact, write_artifact
+from recap_eval.artifact import Artifact, write_artifact
 from recap_eval.models.llava.tokenizer import DEFAULT_TEMPLATE, read_template
 from recap_eval.provenance import run_record
-from recap_train import checkpoint
 from recap_train.captioner.recipe import CaptionerRecipe
 from recap_train.captioner.saving import save_llava
 from recap_train.captioner.small import FILES, Wording, build_model, build_processor, wording_of
@@ -24,7 +23,7 @@ from recap_train.loop import Loop, Progress
 from recap_train.parallel import World, joined, spread
 from recap_train.run import Run
 from recap_train.states import Spread, State
-from recap_train.training import assemble, made_of, open_run, show_samples, speed_of
+from recap_train.training import assemble, completed, made_of, open_run, show_samples, speed_of
 from recap_train.training_data import TrainingData, names_of, some_captions
 from recap_train.workers import worker_errors
 
@@ -131,11 +130,7 @@ def _finish(run: Run, loop: Loop, speaker: Speaker, progress: Progress, made: di
     if loop.world.main:
         files = speaker.write(run.out, state)
         write_artifact(run.out, "captioner", run.name, files, made, run_record(progress.seconds) | speed_of(loop, progress))
-        (run.out / checkpoint.NAME).unlink(missing_ok=True)
-    loop.world.wait()
-    artifact = find_artifact(run.out)
-    assert artifact is not None
-    return artifact
+    return completed(run, loop)
 
 
 def _made(run: Run, loop: Loop, data: TrainingData, speaker: Speaker, seen: int, ledger: Ledger) -> dict[str, Any]:

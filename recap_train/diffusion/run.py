@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recap_eval.artifact import Artifact, find_artifact, write_artifact
+from recap_eval.artifact import Artifact, write_artifact
 from recap_eval.errors import UserError
 from recap_eval.provenance import run_record
-from recap_train import checkpoint
 from recap_train.attention import fast_attention
 from recap_train.diffusion.autoencoder import open_autoencoder
 from recap_train.diffusion.encoded import Encoders
@@ -25,7 +24,7 @@ from recap_train.loop import Loop, Progress
 from recap_train.parallel import World, joined, spread
 from recap_train.run import Run
 from recap_train.states import Spread
-from recap_train.training import assemble, made_of, open_run, show_samples, speed_of
+from recap_train.training import assemble, completed, made_of, open_run, show_samples, speed_of
 from recap_train.training_data import TrainingData, names_of, read_training_data
 from recap_train.workers import worker_errors
 
@@ -136,11 +135,7 @@ def _finish(run: Run, loop: Loop, encoders: Encoders, progress: Progress, made: 
     if loop.world.main:
         files = write_pipeline(run.out, run.recipe, state, encoders)
         write_artifact(run.out, "diffusion", run.name, files, made, run_record(progress.seconds) | speed_of(loop, progress))
-        (run.out / checkpoint.NAME).unlink(missing_ok=True)
-    loop.world.wait()
-    artifact = find_artifact(run.out)
-    assert artifact is not None
-    return artifact
+    return completed(run, loop)
 
 
 def _made(run: Run, loop: Loop, data: TrainingData, encoders: Encoders, seen: int, ledger: Ledger) -> dict[str, Any]:

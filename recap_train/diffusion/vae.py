@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch  # noqa: TID253
 
-from recap_eval.artifact import Artifact, find_artifact, write_artifact
+from recap_eval.artifact import Artifact, write_artifact
 from recap_eval.provenance import run_record
-from recap_train import checkpoint
 from recap_train.diffusion import noise
 from recap_train.diffusion.autoencoder import Autoencoder, sampled, scaled
 from recap_train.diffusion.frozen import still
@@ -22,7 +21,7 @@ from recap_train.loop import Loop, Progress
 from recap_train.parallel import World, joined, spread
 from recap_train.run import Run
 from recap_train.states import Spread, State
-from recap_train.training import Opened, assemble, made_of, open_run, speed_of
+from recap_train.training import Opened, assemble, completed, made_of, open_run, speed_of
 from recap_train.workers import worker_errors
 
 if TYPE_CHECKING:
@@ -171,11 +170,7 @@ def _finish(run: Run, loop: Loop, opened: Opened, progress: Progress, feed: Batc
         write_artifact(
             run.out, "autoencoder", run.name, sorted(OWN), made, run_record(progress.seconds) | speed_of(loop, progress)
         )
-        (run.out / checkpoint.NAME).unlink(missing_ok=True)
-    loop.world.wait()
-    artifact = find_artifact(run.out)
-    assert artifact is not None
-    return artifact
+    return completed(run, loop)
 
 
 def plain(state: State) -> State:
