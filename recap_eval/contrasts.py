@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MEAN, SLOPE = "mean", "slope"
 RECIPE = ("recipe", "recipe_digest")
+Place = float | str
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,15 @@ class Contrast:
 
     Args:
         difference: The difference; None if nothing can be said.
-        places: Places on the board's axis: the two that are compared, or all that a gain is taken over.
+        places: Places on the board's axis, or names of rows beside it: the two that are compared, or all that a gain is taken
+            over.
     """
 
     difference: Difference | None
-    places: tuple[float, ...] = ()
+    places: tuple[Place, ...] = ()
 
 
-def of_places(table: Table, number: int, places: tuple[float, float]) -> Contrast | None:
+def of_places(table: Table, number: int, places: tuple[Place, Place]) -> Contrast | None:
     """Return the first place's figure less the second's, in the sweep that has most seeds there.
 
     For a place strictly between 0 and 1 that a sweep has not, the nearest such place stands. Among sweeps with as many seeds
@@ -45,30 +47,35 @@ def of_places(table: Table, number: int, places: tuple[float, float]) -> Contras
     Args:
         table: The board's table.
         number: The column.
-        places: Two places on its axis.
+        places: Two places on its axis, or names of rows beside it.
 
     Returns:
         None if no sweep has both.
     """
     found = []
     for sweep in table.sweeps:
-        rows = {row.axis: row for row in sweep.rows if row.axis is not None and number in row.cells}
+        rows: dict[Place, Row] = {_where(row): row for row in sweep.shown if number in row.cells}
         near = [_nearest(place, list(rows)) for place in places]
         at = tuple(place for place in near if place is not None)
         if len(set(at)) == 2:
             cells = [rows[place].cells[number] for place in at]
-            seeds, off = min(len(cell.results) for cell in cells), sum(abs(a - b) for a, b in zip(at, places, strict=True))
-            found.append(((seeds, -off, len(rows)), cells, at))
+            off = sum(abs(a - b) for a, b in zip(at, places, strict=True) if isinstance(a, float) and isinstance(b, float))
+            found.append(((min(len(cell.results) for cell in cells), -off, len(rows)), cells, at))
     if not found:
         return None
     _, (ours, base), at = max(found, key=lambda one: one[0])
     return Contrast(difference(ours, base, ColumnScores(table.board.columns[number].metric)), at)
 
 
-def _nearest(place: float, trained: list[float]) -> float | None:
-    if place in trained or not 0 < place < 1:
+def _where(row: Row) -> Place:
+    return row.label if row.axis is None else row.axis
+
+
+def _nearest(place: Place, trained: list[Place]) -> Place | None:
+    if place in trained or isinstance(place, str) or not 0 < place < 1:
         return place if place in trained else None
-    return min((other for other in trained if 0 < other < 1), key=lambda other: abs(other - place), default=None)
+    mixes = [other for other in trained if isinstance(other, float) and 0 < other < 1]
+    return min(mixes, key=lambda other: abs(other - place), default=None)
 
 
 def of_rows(table: Table, number: int, labels: Sequence[str]) -> Contrast | None:

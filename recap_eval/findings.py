@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recap_eval.contrasts import MEAN, SLOPE, Contrast, of_places, of_recipes, of_rows
+from recap_eval.contrasts import MEAN, SLOPE, Contrast, Place, of_places, of_recipes, of_rows
 from recap_eval.errors import DataError
 from recap_eval.leaderboard import Tables
 from recap_eval.stats import holm
@@ -35,7 +35,7 @@ class Check:
         board: Name of the board.
         column: Label of its column.
         expect: "more" or "less": the sign of the difference that the paper found.
-        places: Two places on the board's axis, or none.
+        places: Two places on the board's axis, or names of rows beside it, or none.
         rows: One row, which is held against chance, or two, for a board without an axis.
         recipes: Two recipes that were trained at the same places, or none.
         of: Of two recipes, what of the gain: its "mean" over places, or its "slope".
@@ -44,7 +44,7 @@ class Check:
     board: str
     column: str
     expect: str
-    places: tuple[float, float] | None = None
+    places: tuple[Place, Place] | None = None
     rows: tuple[str, ...] = ()
     recipes: tuple[str, str] | None = None
     of: str = MEAN
@@ -81,18 +81,19 @@ class Checked:
     test: Check
     difference: Difference | None
     column: int | None = None
-    places: tuple[float, ...] = ()
+    places: tuple[Place, ...] = ()
 
     def what(self) -> str:
         """Say which difference it is."""
         test = self.test
         if test.recipes:
-            ends = f" from {min(self.places):g} to {max(self.places):g}" if self.places else ""
+            along = [f"{place:g}" for place in self.places]
+            ends = f" from {along[0]} to {along[-1]}" if along else ""
             return f"{test.recipes[0]} less {test.recipes[1]}, {test.of} over p{ends}"
         if test.places:
-            ours, base = self.places or test.places
-            told = f"p = {ours:g} less p = {base:g}"
-            return told if (ours, base) == test.places else f"{told} (the paper's: {test.places[0]:g} and {test.places[1]:g})"
+            told = " less ".join(map(_named, self.places or test.places))
+            theirs = " and ".join(f"{place:g}" if isinstance(place, float) else place for place in test.places)
+            return told if (self.places or test.places) == test.places else f"{told} (the paper's: {theirs})"
         return f"{test.rows[0]} less {test.rows[1] if len(test.rows) > 1 else 'chance'}"
 
     @property
@@ -103,6 +104,10 @@ class Checked:
         if not self.difference.separable:
             return OPEN
         return HOLDS if (self.difference.estimate.value > 0) == (self.test.expect == MORE) else OPPOSITE
+
+
+def _named(place: Place) -> str:
+    return f"p = {place:g}" if isinstance(place, float) else place
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,7 @@ def _test(record: dict[str, Any]) -> Check:
 
 
 def _two(values: list[Any]) -> tuple[Any, Any]:
-    one, two = values
+    one, two = (float(value) if isinstance(value, int) else value for value in values)
     return one, two
 
 

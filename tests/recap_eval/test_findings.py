@@ -122,6 +122,16 @@ def test_a_mix_that_was_not_trained_is_stood_for_by_the_nearest_and_most_seeds_c
     assert found.places == (0.25, 1.0) and found.difference.basis == "seeds"  # it has more seeds
 
 
+def test_joined_captions_are_held_against_a_mix_by_the_name_of_their_row(mine):
+    for p, value in ((0.5, 0.75), (1.0, 0.5)):
+        at(mine, p, 0, np.array([value, value + 0.125]))
+    at(mine, 0.0, 0, np.array([0.25, 0.5]), p_original=None, mix="concat")
+    (found,) = held(mine, check(places=("concat", 0.4), expect="less")).tested
+    assert found.places == ("concat", 0.5) and found.difference.estimate.value == pytest.approx(-0.4375)
+    assert found.what() == "concat less p = 0.5 (the paper's: concat and 0.4)"
+    assert held(mine, check(places=("both", 0.5))).verdict == "not run"
+
+
 @pytest.mark.parametrize("place", [0.0, 1.0])
 def test_an_end_is_stood_for_by_nothing(mine, place):
     at(mine, 0.5, 0, np.array([0.1, 0.2]))
