@@ -75,7 +75,8 @@ def _show_plan(study: Study, graph: Graph, chosen: set[str], args: argparse.Name
         print(f"$ {command_line(graph.nodes[name])}")
     rest = f"{len(left)} to run" + (f": {estimate.text()}" if left else "")
     print(f"\n{len(chosen)} nodes under {graph.root}: {len(chosen) - len(left)} done, {rest}")
-    if amounts := taken(graph, left):
+    amounts = taken(graph, left)
+    if amounts.keys() - {"hours"}:  # which the estimate tells already
         print(f"As the study's author reckons they take {taken_text(amounts)}.")
 
 

@@ -198,7 +198,7 @@ def _node(study: Study, steps: dict[str, Step], step: Step, values: dict[str, st
     made_in = [Path(text) if text else None for text in (out, into)]
     return Node(
         name, step.name, values, words, made_in[0], made_in[1], tuple(node.name for node in needs), key, step.always,
-        _processes(step, known, study), step.estimate,
+        _processes(step, known, study), _estimate(step, known, study),
     )  # fmt: skip
 
 
@@ -208,6 +208,26 @@ def _processes(step: Step, known: dict[str, tuple[str, ...]], study: Study) -> i
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"Step {step.name}: processes is {text!r}.", "Write how many torchrun starts: processes: 8")
     return int(text)
+
+
+def _estimate(step: Step, known: dict[str, tuple[str, ...]], study: Study) -> dict[str, float]:
+    """Return what a node takes by resource; it is no part of the node's key either."""
+    amounts = {name: _amount(name, _one(text, known, step, study), step) for name, text in step.estimate.items()}
+    samples, speed = amounts.pop("samples", None), amounts.pop("per_second", None)
+    if (samples is None) != (speed is None) or speed == 0:
+        raise UserError(f"Step {step.name}: samples take time at a speed.", "Write both: {samples: 100000, per_second: 700}")
+    seconds = amounts.pop("seconds", 0.0) + (samples / speed if samples is not None and speed else 0.0)
+    return amounts | ({"hours": amounts.get("hours", 0.0) + seconds / 3600} if seconds else {})
+
+
+def _amount(name: str, text: str, step: Step) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < float("inf"):
+        raise UserError(f"Step {step.name}: {name} is {text!r}.", "Write a number: gpu_hours: 18900")
+    return found
 
 
 def _parameter(name: str, value: str | tuple[str, ...], step: Step) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 RESOURCES = {  # what a node takes, and how that is told: on GPUs, by the clock, on disk, paid to others
     "gpu_hours": "{} GPU-hours", "hours": "{} hours", "disk_gb": "{} GB", "usd": "${}",
 }  # fmt: skip
+TIMES = ("seconds", "samples", "per_second")  # other ways to say hours: in seconds, as so many samples at a speed, or both
 OWN = ("root", "out", "steps")  # placeholders that are no parameter
 EXTENDS = "extends"
 SEE = "docs/studies.md, studies/clip-mix.yaml"
@@ -36,7 +37,7 @@ class Step:
         needs: Steps that must be done before, besides those whose `out` the command names.
         always: Run every time, because it is quick and depends on more than its inputs.
         processes: How many processes torchrun starts of it on this machine; empty for one, without torchrun.
-        estimate: What one node takes, as the file's author reckons: numbers by name, of `RESOURCES`.
+        estimate: What one node takes, as the file's author reckons: numbers or placeholders by name, of `RESOURCES` or `TIMES`.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Step:
     needs: tuple[str, ...] = ()
     always: bool = False
     processes: str = ""
-    estimate: dict[str, float] = field(default_factory=dict)
+    estimate: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -239,18 +240,10 @@ def _step(entry: object, place: str) -> Step:
     )  # fmt: skip
 
 
-def _estimate(table: dict[str, Any], place: str) -> dict[str, float]:
-    """Return what a node takes, checked."""
-    _known(table, list(RESOURCES), f"{place}: estimate")
-    found = {}
-    for name, text in table.items():
-        try:
-            found[name] = float(_text(text, f"{place}: {name}"))
-        except ValueError:
-            found[name] = -1.0
-        if not 0 <= found[name] < float("inf"):
-            raise UserError(f"{place}: {name} is {text!r}.", "Write a number: gpu_hours: 18900")
-    return found
+def _estimate(table: dict[str, Any], place: str) -> dict[str, str]:
+    """Return what a node takes, by names that are known; figures are checked where placeholders are filled."""
+    _known(table, [*RESOURCES, *TIMES], f"{place}: estimate")
+    return {name: _text(text, f"{place}: {name}") for name, text in table.items()}
 
 
 def _check_program(command: tuple[str, ...], place: str) -> None:

@@ -125,9 +125,12 @@ def taken(graph: Graph, names: Iterable[str]) -> dict[str, float]:
 
 
 def taken_text(amounts: dict[str, float]) -> str:
-    """Return amounts in words."""
+    """Return amounts in words; less than an hour as a duration."""
     return ", ".join(
-        RESOURCES[name].format(f"{amount:,.3g}" if amount < 100 else f"{amount:,.0f}") for name, amount in amounts.items()
+        duration(3600 * amount)
+        if name == "hours" and amount < 1
+        else RESOURCES[name].format(f"{amount:,.3g}" if amount < 100 else f"{amount:,.0f}")
+        for name, amount in amounts.items()
     )
 
 

@@ -9,7 +9,7 @@ from recap_eval.errors import UserError
 from recap_eval.study.graph import build_graph
 from recap_eval.study.run import command_line, started
 from recap_eval.study.spec import read_study
-from recap_eval.study.state import Stamp, duration, rates, read_stamps, remaining, taken, write_stamp
+from recap_eval.study.state import Stamp, duration, rates, read_stamps, remaining, taken, taken_text, write_stamp
 
 STUDY = """
 name: tiny
@@ -223,6 +223,21 @@ def test_hours_that_the_author_reckons_count_until_a_node_has_told(tmp_path):
     name = "clip-seed=0-p=0"
     told = {name: Stamp(graph.nodes[name].key, 60.0, False, [])}
     assert rates(graph, told) == {"clip": 60.0}
+
+
+def test_time_is_reckoned_from_seconds_and_from_samples_at_a_speed_which_may_be_parameters(tmp_path):
+    text = STUDY.replace("  - name: clip\n", "  - name: clip\n    estimate: {samples: '{size}', per_second: 4, seconds: 10}\n")
+    graph = graph_of(tmp_path, text, sets=["size=8"], root=tmp_path / "w")
+    assert rates(graph, {}) == {"clip": pytest.approx(12.0)}
+    assert rates(graph_of(tmp_path, text, sets=["size=400"]), {}) == {"clip": pytest.approx(110.0)}
+    assert taken_text(taken(graph, ["clip-seed=0-p=0"])) == "12 s" and taken_text({"hours": 1.5}) == "1.5 hours"
+    assert graph.nodes["clip-seed=0-p=0"].key == graph_of(tmp_path, sets=["size=8"]).nodes["clip-seed=0-p=0"].key
+    for wrong, told in (
+        ("{samples: 3}", "at a speed"), ("{per_second: 3}", "at a speed"), ("{samples: 3, per_second: 0}", "at a speed"),
+        ("{seconds: '{nothing}'}", "nothing"), ("{seconds: soon}", "seconds is 'soon'"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=told):
+            graph_of(tmp_path, text.replace("{samples: '{size}', per_second: 4, seconds: 10}", wrong))
 
 
 def test_a_study_that_extends_another_says_only_what_differs(tmp_path):
