@@ -49,16 +49,33 @@ def test_the_loop_with_a_captioner(tmp_path):
     assert json.loads(truth.read_text())["metrics"]["truth"]["value"] > 0.95
 
 
+TINY = {
+    "scenes": "--n 96 --n-eval 48", "teacher": "--n 96 --n-eval 48 --seed 7 --recaption-error 0", "metrics": "length,truth,clip",
+    "text_metrics": "length,truth",
+    "captioner_samples": 256, "captioner_every": 128, "clip_samples": 256, "vae_samples": 256, "text_samples": 256,
+    "dit_samples": 256, "dit_every": 128, "dit_limit": 8, "dit_p": 0,
+}  # fmt: skip
+
+
 @pytest.mark.slow
-def test_caption_sets_are_measured_by_models_of_several_mixes(tmp_path):
-    run_study(ROOT / "studies" / "captions.yaml", *SMALL, "--set", "metrics=length,truth,clip", cwd=tmp_path)
-    text = (tmp_path / "demo" / "reports" / "captions.md").read_text()
-    assert "## scenes-test: 48 rows of caption files (drawn scenes, not web data)" in text
+def test_the_whole_experiment_on_a_few_scenes(tmp_path):
+    words = [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
+    done = run_study(ROOT / "studies" / "scenes-mini.yaml", "--root", "mini", *words, cwd=tmp_path)
+    assert len(done) == 33 and list(done)[-1] == "report"
+    reports = tmp_path / "mini" / "reports"
+    for board in ("clip", "captions", "captioner", "dit-scenes", "index", "findings"):
+        assert (reports / f"{board}.html").is_file(), board
+    clip = (reports / "clip.md").read_text()
+    assert "## scenes-tiny-ltxt, 256 samples seen" in clip and "| concat | 1 |" in clip
+    assert "what scenes-tiny-p0.5-s0 gets wrong in scenes-long](failures/" in clip
+    assert "scenes-tiny-ltxt less scenes-tiny, mean over p from 0 to 1: " in (reports / "findings.md").read_text()
+    captions = (reports / "captions.md").read_text()
+    for rows in ("scenes-test: 48 rows", "scenes-captioner: 48 rows", "scenes-described: 96 rows"):
+        assert f"## {rows} of caption files (drawn scenes, not web data)" in captions
     for model in ("scenes-tiny-p0-s0", "scenes-tiny-p1-s0"):
-        assert f"CLIP two-way share (softmax) by {model}, %" in text
-    assert "judge's rating; human rating" in text.partition("Not run:")[2]
-    assert "## scenes-tiny: 48 rows of caption files" in text, "a captioner's captions stand beside the drawn ones"
-    assert "scenes-tiny" in (tmp_path / "demo" / "reports" / "captioner.csv").read_text()
+        assert f"CLIP two-way share (softmax) by {model}, %" in captions
+    assert "judge's rating; human rating" in captions.partition("Not run:")[2]
+    assert "On the way: scenes-tiny, 256 samples seen" in (reports / "captioner.md").read_text()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
