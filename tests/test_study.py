@@ -50,8 +50,8 @@ def test_the_loop_with_a_captioner(tmp_path):
 
 
 TINY = {
-    "scenes": "--n 96 --n-eval 48", "teacher": "--n 96 --n-eval 48 --seed 7 --recaption-error 0", "metrics": "length,truth,clip",
-    "text_metrics": "length,truth",
+    "scenes": "--n 96 --n-eval 48", "teacher": "--n 96 --n-eval 48 --seed 7 --recaption-error 0",
+    "metrics": "length,truth,clip", "text_metrics": "length,truth",
     "captioner_samples": 256, "captioner_every": 128, "clip_samples": 256, "vae_samples": 256, "text_samples": 256,
     "dit_samples": 256, "dit_every": 128, "dit_limit": 8, "dit_p": 0,
 }  # fmt: skip
