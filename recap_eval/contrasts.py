@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from recap_eval.artifact import RUN_FACTS
 from recap_eval.column_scores import ColumnScores
-from recap_eval.leaderboard import by_seed, difference
+from recap_eval.leaderboard import by_seed, difference, seed_scores
 from recap_eval.results import n_items
 from recap_eval.stats import mean_over_seeds, paired_items
 from recap_eval.table import Cell, Difference, Row, Sweep, Table
@@ -76,6 +76,39 @@ def _nearest(place: Place, trained: list[Place]) -> Place | None:
         return place if place in trained else None
     mixes = [other for other in trained if isinstance(other, float) and 0 < other < 1]
     return min(mixes, key=lambda other: abs(other - place), default=None)
+
+
+def of_best_mix(table: Table, number: int, base: float) -> Contrast | None:
+    """Return what the best place strictly between 0 and 1 has over another place, without the flattery of choosing it.
+
+    For each training seed the place is chosen by the mean of the other seeds and told of this one; what it is told of had no
+    part in choosing it. The sweep with most common seeds counts, then the one with most places.
+
+    Args:
+        table: The board's table.
+        number: The column.
+        base: The other place.
+
+    Returns:
+        None if no sweep has that place, one between 0 and 1, and two seeds common to all its places.
+    """
+    import numpy as np
+
+    metric = table.board.columns[number].metric
+    able = []
+    for found in (seed_scores(sweep, number, metric) for sweep in table.sweeps):
+        places = [] if found is None else [row.axis for row in found.rows]
+        mixes = [at for at, place in enumerate(places) if place is not None and 0 < place < 1]
+        if found is not None and len(found.seeds) > 1 and base in places and mixes:
+            able.append((found, mixes, places.index(base)))
+    if not able:
+        return None
+    found, mixes, at_base = max(able, key=lambda one: (len(one[0].seeds), len(one[0].rows)))
+    scores = np.array(found.scores) * (1 if found.upward else -1)
+    chosen = [mixes[int(np.delete(scores, seed, axis=0)[:, mixes].mean(axis=0).argmax())] for seed in range(len(scores))]
+    changes = [found.scores[seed][best] - found.scores[seed][at_base] for seed, best in enumerate(chosen)]
+    at = sorted({place for best in chosen if (place := found.rows[best].axis) is not None})
+    return Contrast(Difference(mean_over_seeds(changes), "seeds"), tuple(at))
 
 
 def of_rows(table: Table, number: int, labels: Sequence[str]) -> Contrast | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recap_eval.contrasts import MEAN, SLOPE, Contrast, Place, of_places, of_recipes, of_rows
+from recap_eval.contrasts import MEAN, SLOPE, Contrast, Place, of_best_mix, of_places, of_recipes, of_rows
 from recap_eval.errors import DataError
 from recap_eval.leaderboard import Tables
 from recap_eval.stats import holm
@@ -36,6 +36,7 @@ class Check:
         column: Label of its column.
         expect: "more" or "less": the sign of the difference that the paper found.
         places: Two places on the board's axis, or names of rows beside it, or none.
+        best_mix_over: A place on the board's axis, which the best mix is held against, or none.
         rows: One row, which is held against chance, or two, for a board without an axis.
         recipes: Two recipes that were trained at the same places, or none.
         of: Of two recipes, what of the gain: its "mean" over places, or its "slope".
@@ -45,6 +46,7 @@ class Check:
     column: str
     expect: str
     places: tuple[Place, Place] | None = None
+    best_mix_over: float | None = None
     rows: tuple[str, ...] = ()
     recipes: tuple[str, str] | None = None
     of: str = MEAN
@@ -90,6 +92,10 @@ class Checked:
             along = [f"{place:g}" for place in self.places]
             ends = f" from {along[0]} to {along[-1]}" if along else ""
             return f"{test.recipes[0]} less {test.recipes[1]}, {test.of} over p{ends}"
+        if test.best_mix_over is not None:
+            mixes = ", ".join(_named(place) for place in self.places)
+            chosen = f" ({mixes}: chosen by the other seeds)" if mixes else ""
+            return f"the best mix{chosen} less {_named(test.best_mix_over)}"
         if test.places:
             told = " less ".join(map(_named, self.places or test.places))
             theirs = " and ".join(f"{place:g}" if isinstance(place, float) else place for place in test.places)
@@ -154,13 +160,15 @@ def _finding(record: dict[str, Any]) -> Finding:
 def _test(record: dict[str, Any]) -> Check:
     rows = tuple(record.pop("sets", ())) or ((str(record.pop("set")),) if "set" in record else ())
     places, recipes = (_two(record.pop(name)) if name in record else None for name in ("places", "recipes"))
-    if record["expect"] not in (MORE, LESS) or len(rows) > 2 or bool(places) + bool(rows) + bool(recipes) != 1:
+    kinds = [places, rows, recipes, "best_mix_over" in record]
+    if record["expect"] not in (MORE, LESS) or len(rows) > 2 or sum(map(bool, kinds)) != 1:
         raise ValueError(
             f"a test of {record['column']!r} needs two places, sets or recipes, or a set, and to expect more or less"
         )
     if record.get("of", MEAN) not in (MEAN, SLOPE) or ("of" in record and not recipes):
         raise ValueError(f"a test of {record['column']!r} is of the mean or the slope of what a recipe gains over another")
-    return Check(**record, places=places, rows=rows, recipes=recipes)
+    over = record.pop("best_mix_over", None)
+    return Check(**record, places=places, best_mix_over=None if over is None else float(over), rows=rows, recipes=recipes)
 
 
 def _two(values: list[Any]) -> tuple[Any, Any]:
@@ -205,4 +213,6 @@ def _tested(test: Check, tables: Tables, boards: Sequence[str]) -> Checked:
 def _contrast(test: Check, table: Table, number: int) -> Contrast | None:
     if test.recipes:
         return of_recipes(table, number, test.recipes, test.of)
+    if test.best_mix_over is not None:
+        return of_best_mix(table, number, test.best_mix_over)
     return of_places(table, number, test.places) if test.places else of_rows(table, number, test.rows)

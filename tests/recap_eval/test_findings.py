@@ -132,6 +132,60 @@ def test_joined_captions_are_held_against_a_mix_by_the_name_of_their_row(mine):
     assert held(mine, check(places=("both", 0.5))).verdict == "not run"
 
 
+def best_over(place, **other):
+    return check(places=None, best_mix_over=place, **other)
+
+
+def test_the_best_mix_is_chosen_by_the_other_seeds(mine):
+    table = {0.0: (2, 2, 3), 0.25: (6, 4, 4), 0.75: (3, 6, 5), 1.0: (4, 3, 3)}  # eighths; by seed
+    for p, values in table.items():
+        for seed, value in enumerate(values):
+            at(mine, p, seed, np.full(2, value / 8))
+    (found,) = held(mine, best_over(1.0)).tested
+    # seed 0: the others prefer 0.75 (11 to 8), seed 1: 0.25 (10 to 8), seed 2: 0.25 (10 to 9)
+    changes = (np.array([3, 4, 4]) - np.array([4, 3, 3])) / 8
+    theirs = stats.ttest_1samp(changes, 0)
+    assert found.difference.estimate.value == pytest.approx(changes.mean())
+    assert found.difference.estimate.p_value == pytest.approx(theirs.pvalue) and found.difference.basis == "seeds"
+    assert found.what() == "the best mix (p = 0.25, p = 0.75: chosen by the other seeds) less p = 1"
+    flattered = max(np.mean(table[p]) for p in (0.25, 0.75)) - np.mean(table[1.0])
+    assert found.difference.estimate.value < flattered / 8
+
+
+def test_choosing_the_best_mix_where_nothing_differs_flatters_nobody(tmp_path):
+    draw, gains, flattered = np.random.default_rng(1), [], []
+    for trial in range(40):
+        root = tmp_path / str(trial)
+        root.mkdir()
+        (root / "mine.toml").write_text(BOARD)
+        values = draw.random((3, 5))
+        for (seed, place), value in np.ndenumerate(values):
+            at(root, (0.2, 0.4, 0.6, 0.8, 1.0)[place], seed, np.full(2, value))
+        gains.append(held(root, best_over(1.0)).tested[0].difference.estimate.value)
+        flattered.append(values[:, :4].mean(axis=0).max() - values[:, 4].mean())
+    assert stats.ttest_1samp(gains, 0).pvalue > 0.05 and stats.ttest_1samp(flattered, 0).pvalue < 0.001
+
+
+def test_where_less_is_better_the_best_mix_has_least(mine):
+    for p, values in ((0.5, (2, 2)), (0.75, (4, 4)), (1.0, (3, 3))):
+        for seed, value in enumerate(values):
+            meta = RUN | {"p_original": p, "seed": seed}
+            put(
+                mine, "scenes-zeroshot", f"m-{p}-{seed}", {"acc1": scores(np.full(2, value / 8))}, meta=meta,
+                higher_is_better=False,
+            )  # fmt: skip
+    (found,) = held(mine, best_over(1.0, expect="less")).tested
+    assert found.places == (0.5,) and found.difference.estimate.value == pytest.approx(-1 / 8) and found.verdict == "holds"
+
+
+@pytest.mark.parametrize(("ps", "seeds"), [((0.5, 1.0), 1), ((0.0, 1.0), 3), ((0.0, 0.5), 3)])
+def test_one_seed_or_no_mix_or_no_such_place_tells_of_no_best_mix(mine, ps, seeds):
+    for p in ps:
+        for seed in range(seeds):
+            at(mine, p, seed, np.array([p, 0.5]))
+    assert held(mine, best_over(1.0)).verdict == "not run"
+
+
 @pytest.mark.parametrize("place", [0.0, 1.0])
 def test_an_end_is_stood_for_by_nothing(mine, place):
     at(mine, 0.5, 0, np.array([0.1, 0.2]))
@@ -222,7 +276,7 @@ TEST = '[[findings.tests]]\nboard = "mine"\ncolumn = "a"\nexpect = "more"\n'
         "", 'untestable = "w"\n' + TEST + "places = [0, 1]", TEST, TEST + "places = [0]", TEST + 'sets = ["a", "b", "c"]',
         TEST.replace("more", "most") + "places = [0, 1]", TEST + "places = [0, 1]\nwhat = 1",
         TEST + 'places = [0, 1]\nof = "mean"', TEST + 'recipes = ["a", "b"]\nof = "best"', TEST + 'recipes = ["a"]',
-        TEST + 'recipes = ["a", "b"]\nplaces = [0, 1]',
+        TEST + 'recipes = ["a", "b"]\nplaces = [0, 1]', TEST + "best_mix_over = 0\nplaces = [0, 1]",
     ],
 )  # fmt: skip
 def test_a_file_that_says_something_else_is_refused(tmp_path, body):
