@@ -53,7 +53,9 @@ def results_block(tables: list[Table], folder: str, verdicts: list[list[str]] | 
         lines += [pipe(verdicts, LEFT), "", behind, ""]
     for table in tables:
         if table.measured:
-            lines.append(f"- **[{table.board.title}]({folder}/{table.board.name}.md)**. {opening(table)[1]}")
+            what, supported, _ = opening(table)
+            told = supported if table.sweeps else what  # of figures that are listed, what there is says more
+            lines.append(f"- **[{table.board.title}]({folder}/{table.board.name}.md)**. {told}")
     printed = [f"[{table.board.name}]({folder}/{table.board.name}.md)" for table in tables if not table.measured]
     lines += [f"- Printed figures only, so far: {', '.join(printed)}."] if printed else []
     return "\n".join([*lines, END])
