@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from recap_eval.artifact import RUN_FACTS
 from recap_eval.column_scores import ColumnScores
-from recap_eval.leaderboard import by_seed, difference, seed_scores
+from recap_eval.leaderboard import by_seed, corrected, difference, seed_scores
 from recap_eval.results import n_items
 from recap_eval.stats import mean_over_seeds, paired_items
 from recap_eval.table import Cell, Difference, Row, Sweep, Table
@@ -198,6 +199,59 @@ class Pair:
         """Return of both the P results of a seed."""
         ours, base = ([by_seed(cell)[seed] for cell in cells] for cells in self.cells)
         return ours, base
+
+
+@dataclass(frozen=True)
+class Gains:
+    """What a recipe gains over another that was trained alike.
+
+    Args:
+        ours: The recipe with more parameters.
+        base: The other one.
+        rows: Rows of the one at places that both have; their differences are to the other, Holm-corrected over the rows.
+        means: By number of the column, the mean of the gains over these places.
+    """
+
+    ours: str
+    base: str
+    rows: tuple[Row, ...]
+    means: dict[int, Difference]
+
+
+def recipe_gains(table: Table) -> list[Gains]:
+    """Return what recipes of a board gain over each other, for each two sweeps that differ in their recipe alone."""
+    columns = range(len(table.board.columns))
+    known = [(sweep, next(filter(None, (_facts(sweep, number) for number in columns)), {})) for sweep in table.sweeps]
+    found = []
+    for pair in combinations(known, 2):
+        (one, ours), (two, base) = sorted(pair, key=lambda each: _size(each[1]), reverse=True)
+        names = [facts.get("recipe") for facts in (ours, base)]
+        if None not in names and names[0] != names[1] and _rest(ours) == _rest(base):
+            found.append(_gains(table, one, two, str(names[0]), str(names[1])))
+    return [one for one in found if one.rows]
+
+
+def _size(facts: dict[str, object]) -> tuple[int, str]:
+    parameters = facts.get("parameters")
+    return parameters if isinstance(parameters, int) else 0, str(facts.get("recipe"))
+
+
+def _gains(table: Table, one: Sweep, two: Sweep, ours: str, base: str) -> Gains:
+    theirs = {_where(row): row for row in two.shown}
+    rows = [replace(row, cells={}) for row in one.shown if _where(row) in theirs]
+    cells = {_where(row): row.cells for row in one.shown}
+    means = {}
+    for number, column in enumerate(table.board.columns):
+        scores = ColumnScores(column.metric)
+        both = [place for place in map(_where, rows) if number in cells[place] and number in theirs[place].cells]
+        told = corrected({place: difference(cells[place][number], theirs[place].cells[number], scores) for place in both})
+        for row in rows:
+            if (change := told.get(_where(row))) is not None:
+                row.cells[number] = replace(cells[_where(row)][number], to_baseline=change, best=False, tied=False)
+        pair = _along(one, two, number)
+        if pair.seeds and (mean := _gain(pair, column.metric, MEAN)) is not None:
+            means[number] = mean
+    return Gains(ours, base, tuple(row for row in rows if row.cells), means)
 
 
 def _facts(sweep: Sweep, number: int) -> dict[str, object]:

@@ -318,7 +318,7 @@ def seed_scores(sweep: Sweep, number: int, metric: str) -> SeedScores | None:
     return SeedScores(rows, tuple(common), tuple(tuple(one[seed] for one in known) for seed in common), upward)
 
 
-def _corrected(found: dict[float | str, Difference | None]) -> dict[float | str, Difference]:
+def corrected(found: dict[float | str, Difference | None]) -> dict[float | str, Difference]:
     """Give each difference its Holm-corrected p-value among those of its column."""
     known = {place: diff for place, diff in found.items() if diff is not None and diff.estimate.p_value is not None}
     adjusted = holm([diff.estimate.p_value or 0.0 for diff in known.values()])
@@ -354,11 +354,11 @@ def _judged(cells: dict[float | str, Cell], metric: str, baseline: float) -> dic
     upward = cells[along[0]].results[0].record["metrics"][metric]["higher_is_better"]
     top = max(along, key=lambda place: cells[place].estimate.value * (1 if upward else -1))
     scores = ColumnScores(metric)
-    to_best = _corrected({place: difference(cells[place], cells[top], scores) for place in along if place != top})
+    to_best = corrected({place: difference(cells[place], cells[top], scores) for place in along if place != top})
     to_base: dict[float | str, Difference] = {}
     if baseline in cells:
         others = {place: cell for place, cell in cells.items() if place != baseline}
-        to_base = _corrected({place: difference(cell, cells[baseline], scores) for place, cell in others.items()})
+        to_base = corrected({place: difference(cell, cells[baseline], scores) for place, cell in others.items()})
     return {
         place: replace(
             cell,

@@ -7,8 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recap_eval.contrasts import recipe_gains
 from recap_eval.published import PublishedTable
-from recap_eval.report import cells, moves, proxies, text
+from recap_eval.report import cells, moves, proxies, recipes, text
 from recap_eval.report.evidence import PAGE
 from recap_eval.report.forms import Form, forms
 from recap_eval.report.opening import opening
@@ -78,6 +79,14 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str], looks
         for sweep in table.sweeps
     ]  # fmt: skip
     groups = [*_moves(table, links), *_proxies(table), *groups]
+    groups += [
+        {
+            "title": recipes.title(gains), "support": recipes.sentences(table, gains), "has_delta": True,
+            "after": f"Δ: to {gains.base}.", "first": ["p", "seeds"], "headers": head,
+            "rows": [(row.label, [cells.seeds_text(row)], _cells(shape, row, links)) for row in gains.rows],
+        }
+        for gains in recipe_gains(table)
+    ]  # fmt: skip
     groups += [_group(table, group, links) for group in table.groups]
     groups += [_course(table, course, links) for course in table.courses]
     page: str = environment().get_template("board.html").render(

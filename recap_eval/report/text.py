@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from recap_eval.board import Board, Column
+from recap_eval.contrasts import recipe_gains
 from recap_eval.published import IMPORTED, PUBLISHED, PublishedRow, PublishedTable
-from recap_eval.report import moves, proxies
+from recap_eval.report import moves, proxies, recipes
 from recap_eval.report.cells import (
     BEST,
     Link,
@@ -112,6 +113,9 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str], looks: 
         parts += [f"## {sweep.title}", "\n".join(f"- {line}" for line in support(table, sweep))]
         parts += [pipe(grid(table, rows, "p", deltas=False, link=link)), f"Paired difference to {base_name(board)}:"]
         parts += [pipe(grid(table, rows, "p", deltas=True, link=link)), legend(board)]
+    for gains in recipe_gains(table):
+        parts += [f"## {recipes.title(gains)}", "\n".join(f"- {line}" for line in recipes.sentences(table, gains))]
+        parts.append(pipe(recipes.gains_grid(table, gains, link)))
     if not table.measured:
         parts.append(f"{not_measured(table)} Measure a model: `{measure_command(board)}`")
     parts += [f"![{title}]({file})" for file, title in plots.items()]
@@ -279,6 +283,8 @@ def terminal(table: Table) -> str:
     for sweep in table.sweeps:
         parts += [sweep.title, _plain(table, sweep.shown, "p")]
         parts += [f"paired difference to {base_name(table.board)}:", _plain(table, sweep.shown, "p", deltas=True)]
+    for gains in recipe_gains(table):
+        parts += [recipes.title(gains), _plain(table, gains.rows, "p", deltas=True), *recipes.sentences(table, gains)]
     for part in table.groups:
         parts += [part.title, aligned(group_grid(table, part)), not_run(table, part)] if table.board.by_data else []
         parts += [] if table.board.by_data else [_plain(table, part.rows, "model")]
