@@ -107,6 +107,7 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str], looks: 
     """
     board, link = table.board, partial(_linked, links)
     parts = [f"# {board.title}", board.note, "\n".join(f"> {line}  " for line in opening(table)).rstrip()]
+    parts += [f"![{title}]({file})" for file, title in plots.items()]
     parts += _over_worlds(table, link)
     for sweep in table.sweeps:
         rows = sweep.shown
@@ -118,7 +119,6 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str], looks: 
         parts.append(pipe(recipes.gains_grid(table, gains, link)))
     if not table.measured:
         parts.append(f"{not_measured(table)} Measure a model: `{measure_command(board)}`")
-    parts += [f"![{title}]({file})" for file, title in plots.items()]
     for group in table.groups:
         parts += [f"## {group_title(board, group)}", pipe(group_grid(table, group, link)), not_run(table, group)]
     for course in table.courses:
