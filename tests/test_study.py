@@ -1,4 +1,4 @@
-"""The studies behind `make board` and `make demo`, on a world of a few images."""
+"""The studies behind `make full` and `make demo`, on a world of a few images."""
 
 import json
 from importlib import import_module

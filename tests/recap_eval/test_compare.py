@@ -285,13 +285,13 @@ def test_the_command_prints_what_the_records_hold(command):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     long = next(line for line in lines if line.startswith("scenes-long"))
-    assert long.split()[:5] == ["scenes-long", "i2t_r1", "1000", "17.7", "B"] and long.endswith("B is better")
+    assert long.split()[:5] == ["scenes-long", "i2t_r1", "1000", "22.6", "B"] and long.endswith("B is better")
     assert "p (Holm)" in done.stdout and "Holm over the 2 models" in done.stdout and "not separable" in done.stdout
     assert "Training randomness is not in these intervals" in done.stdout and "i2t_r5" not in done.stdout
     record = json.loads(command("scenes-tiny-p1-s0", "scenes-tiny-p0-s0", "--tasks", "scenes-long", "--json").stdout)
     (question,) = record["questions"]
-    assert question["baseline"]["value"] == 0.177 and question["against"][0]["difference"]["value"] == pytest.approx(0.599)
-    assert question["against"][0]["verdict"] == "better" and question["against"][0]["items"]["won"] == 667
+    assert question["baseline"]["value"] == 0.226 and question["against"][0]["difference"]["value"] == pytest.approx(0.425)
+    assert question["against"][0]["verdict"] == "better" and question["against"][0]["items"]["won"] == 510
     both = command("scenes-tiny-p1-s0", "scenes-tiny-p0-s0", "--tasks", "scenes", "--metrics", "i2t_r1,t2i_r1")
     assert both.stdout.count("i2t_r1") == 2 and both.stdout.count("t2i_r1") == 2 and "acc1" not in both.stdout
 
@@ -301,7 +301,7 @@ def test_the_markdown_is_a_table(command, tmp_path):
     assert command("scenes-tiny-p1-s0", "scenes-tiny-p0-s0", "--out", out).returncode == 0
     text = out.read_text()
     assert text.startswith("# scenes-tiny-p0-s0 against scenes-tiny-p1-s0\n")
-    assert "| scenes-long | i2t_r1 | 1000 | 17.7 | B | 77.6 | +59.9 |" in text
+    assert "| scenes-long | i2t_r1 | 1000 | 22.6 | B | 65.1 | +42.5 |" in text
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_the_markdown_is_a_table(command, tmp_path):
     [
         (["scenes-tiny-p1-s0"], 2, ["cannot be compared", "recap-eval compare A B"]),
         (["scenes-tiny-p1-s0", "scenes-tiny-p0-s9"], 2, ["'scenes-tiny-p0-s9'", "Did you mean 'scenes-tiny-p0-s"]),
-        (["scenes-tiny-p1-s0", "scenes-tiny-p0"], 2, ["stands for 6 models"]),
+        (["scenes-tiny-p1-s0", "scenes-tiny-p0"], 2, ["stands for 30 models"]),
         (["scenes-tiny-p1-s0", "scenes-tiny-p0-s0", "--tasks", "scenes-lang"], 2, ["'scenes-long'"]),
         (["scenes-tiny-p1-s0", "scenes-tiny-p0-s0", "--leaderboards", "nowhere"], 1, ["nowhere/results holds no result"]),
     ],

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from recap_eval.board import Column
 from recap_eval.published import PublishedTable
 from recap_eval.report.cells import base_name
-from recap_eval.report.forms import titled
+from recap_eval.report.forms import is_percent, titled
 from recap_eval.report.plots.drawing import Drawing, rounded
 from recap_eval.report.plots.panels import MEASURED, PUBLISHED, Curve, legend, looks, panel_axes, said, size_of
 from recap_eval.report.plots.style import tell
 from recap_eval.table import Sweep, Table
+from recap_eval.tasks.base import PERCENT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,8 @@ def _panel(table: Table, sweeps: list[Sweep], printed: list[PublishedTable], num
     cells = [row.cells[number] for sweep in sweeps for row in sweep.rows if number in row.cells]
     chance = cells[0].results[0].record["metrics"][column.metric]["chance"] if cells else None
     label = f"{titled(column)} (n={cells[0].n})" if cells else titled(column) if printed else f"{column.label}: not run"
-    return {"label": label, "chance": None if chance is None else column.scale * chance, "curves": found}
+    panel = {"label": label, "chance": None if chance is None else column.scale * chance, "curves": found}
+    return panel | ({"ends": [0.0, PERCENT]} if is_percent(column) else {})
 
 
 def _measured(sweep: Sweep, number: int, scale: float) -> Curve:
@@ -69,7 +71,7 @@ def _paint(figure: Figure, found: dict[str, Any]) -> None:
     axes = panel_axes(figure, found["panels"])
     for axis, panel in zip(axes, found["panels"], strict=True):
         for curve, style in looks(panel["curves"]):
-            _paint_curve(axis, curve, style, found["place"])
+            _paint_curve(axis, curve, style, found["place"], panel.get("ends"))
         if panel["chance"] is not None:
             axis.axhline(panel["chance"], color="#666666", linestyle=":", linewidth=0.9)
     told = f"band: 95 % interval; dashed: {found['base']}; dotted: chance{_levels(found['panels'])}"
@@ -88,13 +90,16 @@ def _levels(panels: list[dict[str, Any]]) -> str:
     return f"; dash-dotted: {', '.join(labels)}" if labels else ""
 
 
-def _paint_curve(axis: Axes, curve: Curve, style: dict[str, Any], base: float) -> None:
+def _paint_curve(axis: Axes, curve: Curve, style: dict[str, Any], base: float, ends: list[float] | None) -> None:
+    """Draw a curve; its band is cut where no figure can lie."""
     points = curve["points"]
     x, y = [point[0] for point in points], [point[1] for point in points]
     axis.plot(x, y, label=curve["title"], **style)
     tell(axis, points, [said(f"p = {place:g}", rest, curve["title"]) for place, *rest in points])
     if curve["kind"] == MEASURED:
         low, high = ([point[1] if point[end] is None else point[end] for point in points] for end in (2, 3))
+        if ends is not None:
+            low, high = ([min(max(value, ends[0]), ends[1]) for value in side] for side in (low, high))
         axis.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
         for place, value in zip(x, y, strict=True):
             if place == base:
