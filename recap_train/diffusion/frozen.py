@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,19 @@ def digest_of(module: torch.nn.Module, settings: dict[str, Any]) -> str:
     return state.hexdigest()
 
 
+@contextlib.contextmanager
+def _unreported() -> Iterator[None]:
+    """Keep transformers from reporting what else a file holds, as the image tower of a CLIP; what is missing is told by us."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
 def load_pretrained(kind: Any, source: str, what: str, option: str, **arguments: Any) -> Any:
     """Load a network of diffusers or transformers from a folder or the hub, whole and from safetensors alone.
 
@@ -47,7 +62,8 @@ def load_pretrained(kind: Any, source: str, what: str, option: str, **arguments:
     if not Path(source).is_dir() and (source.count("/") != 1 or source.startswith((".", "/", "~"))):
         raise UserError(f"{source} does not exist.", f"Name a folder, or ORG/NAME on the hub: {option}")
     try:
-        module, account = kind.from_pretrained(source, output_loading_info=True, use_safetensors=True, **arguments)
+        with _unreported():
+            module, account = kind.from_pretrained(source, output_loading_info=True, use_safetensors=True, **arguments)
     except FAILURES as error:
         why = " ".join(str(error).split())[:200]
         raise DataError(

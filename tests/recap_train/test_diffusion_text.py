@@ -1,11 +1,15 @@
 """Text towers of CLIP models as transformers' models: the same states; what is read of a text; errors."""
 
 import shutil
+from io import StringIO
+from logging import StreamHandler
 
 import open_clip
 import pytest
 import torch
 from support import make_run, make_stages
+from transformers import CLIPConfig, CLIPModel, CLIPTextModel
+from transformers.utils import logging
 
 from recap_eval.errors import DataError, UserError
 from recap_train.clip import train
@@ -44,6 +48,30 @@ def test_a_bidirectional_tower_gives_its_states(world, tmp_path):
     with torch.no_grad():
         wanted = towers_states(tmp_path / "clip", tokens[:, : states.shape[1]], causal=False)
     torch.testing.assert_close(states, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_of_a_whole_clip_the_text_tower_is_taken_without_a_word_of_the_other(model, tmp_path):
+    text = open_text_encoder(str(model))
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 8}
+    config = CLIPConfig(text_config=text.model.config.to_dict(), vision_config=vision | {"patch_size": 8}, projection_dim=16)
+    whole = CLIPModel(config)
+    whole.text_model.load_state_dict(text.model.state_dict())
+    whole.save_pretrained(tmp_path / "whole")
+    text.tokenizer.save_pretrained(tmp_path / "whole")
+    told, verbosity = StringIO(), logging.get_verbosity()
+    handler = StreamHandler(told)
+    logging.add_handler(handler)
+    logging.set_verbosity_warning()
+    try:
+        found = open_text_encoder(str(tmp_path / "whole"))
+        assert told.getvalue() == "" and logging.get_verbosity() == logging.WARNING
+        CLIPTextModel.from_pretrained(tmp_path / "whole")
+        assert "UNEXPECTED" in told.getvalue(), "transformers itself reports them"
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.remove_handler(handler)
+    tokens = text.tokens(TEXTS)
+    torch.testing.assert_close(found.states(tokens)[0], text.states(tokens)[0])
 
 
 def test_tokens_end_where_the_text_does(model):
