@@ -1,5 +1,5 @@
 # make demo   from a bare clone to a report: scenes, a captioner's recaptions, CLIP at three mixes, images by three transformers, boards
-# make full   the paper's whole experiment on scenes, from the captioner to the last board: what is committed
+# make full   the paper's whole experiment on scenes, from the captioner to the last board
 # make captioner   the captioner of scenes that comes with the package, anew
 # make dit    the diffusion transformers of scenes that come with the package, anew
 # make test   what CI runs: all tests, and make check
@@ -25,8 +25,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/recap-eval study studies/recaption-mix.yaml --root build/demo --set samples=60000 --set seed=0
 
-# The committed reports reports/clip.*, captions.*, captioner.*, and diffusion transformers at eight mixes: hours on two cores. Stopped, it
-# goes on by the same command.
+# The committed reports reports/clip.*, captions.* and captioner.*; diffusion transformers at eight mixes, too, whose results are not committed
+# yet: hours on two cores. Stopped, it goes on by the same command.
 full: $(READY)
 	$(BIN)/recap-eval study studies/scenes-full.yaml --root build/full --jobs 2
 	$(BIN)/recap-eval leaderboard add build/full/leaderboards/results

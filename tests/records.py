@@ -19,6 +19,17 @@ FID |= {"reference": "recap-coco-30k", "reference.digest": "v" * 64, "n_referenc
 CLIP = {"scorer": "ViT-B-32/openai", "scorer.revision": "r", "scorer.precision": "fp32", "n": 40}
 RUN = {"recipe": "b16", "recipe_digest": "0" * 8, "samples_seen": 1000, "train_data": "f" * 64, "precision": "bf16"}
 
+BOARD_OVER_P = """title = "t"
+axis = "p_original"
+axis_label = "p"
+baseline = 1.0
+[[columns]]
+task = "scenes-zeroshot"
+version = 1
+metric = "acc1"
+label = "a"
+"""
+
 
 def scores(values, clusters=None, items=None) -> ItemScores:
     """Return per-item scores; without clusters every item is an image of its own."""

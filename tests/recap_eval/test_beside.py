@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from records import RUN, put, scores
+from records import BOARD_OVER_P, RUN, put, scores
 from scipy import stats
 from support import recap
 
@@ -13,16 +13,6 @@ from recap_eval.report.latex import latex
 from recap_eval.report.plots.over_axis import scores as scores_over_axis
 from recap_eval.report.text import markdown, terminal
 
-BOARD = """title = "t"
-axis = "p_original"
-axis_label = "p"
-baseline = 1.0
-[[columns]]
-task = "scenes-zeroshot"
-version = 1
-metric = "acc1"
-label = "a"
-"""
 SEEDS = 4
 
 
@@ -33,7 +23,7 @@ def at(root, place, seed, values, **other):
 
 @pytest.fixture
 def values(tmp_path):
-    (tmp_path / "mine.toml").write_text(BOARD)
+    (tmp_path / "mine.toml").write_text(BOARD_OVER_P)
     draw = np.random.default_rng(0)
     levels = {0.0: 0.1, 0.5: 0.3, 1.0: 0.28, "concat": 0.6}
     found = {(place, seed): draw.random(50) * 0.3 + level for place, level in levels.items() for seed in range(SEEDS)}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from records import RUN, put, scores
+from records import BOARD_OVER_P, RUN, put, scores
 from scipy import stats
 from support import recap
 
@@ -10,16 +10,6 @@ from recap_eval.contrasts import recipe_gains
 from recap_eval.leaderboard import build_table
 from recap_eval.report.text import terminal
 
-BOARD = """title = "t"
-axis = "p_original"
-axis_label = "p"
-baseline = 1.0
-[[columns]]
-task = "scenes-zeroshot"
-version = 1
-metric = "acc1"
-label = "a"
-"""
 PLACES, SEEDS = (0.0, 0.5, 1.0), 3
 
 
@@ -32,7 +22,7 @@ def at(root, recipe, place, seed, values, **other):
 
 @pytest.fixture
 def values(tmp_path):
-    (tmp_path / "mine.toml").write_text(BOARD)
+    (tmp_path / "mine.toml").write_text(BOARD_OVER_P)
     draw = np.random.default_rng(0)
     found = {
         (recipe, place, seed): draw.random(50) * 0.2 + 0.3 + 0.05 * (recipe == "wide") * (1 - place)
@@ -95,6 +85,6 @@ def test_the_report_tells_it_in_all_forms(tmp_path, values):
 
 
 def test_one_recipe_is_compared_with_none(tmp_path):
-    (tmp_path / "mine.toml").write_text(BOARD)
+    (tmp_path / "mine.toml").write_text(BOARD_OVER_P)
     at(tmp_path, "a", 0.0, 0, np.array([0.1, 0.2]))
     assert recipe_gains(build_table("mine", tmp_path)) == []
