@@ -64,6 +64,7 @@ def test_it_is_no_place_at_which_the_best_may_lie(tmp_path, values):
 def test_the_plot_has_it_as_a_level_and_not_among_the_points(tmp_path, values):
     (panel,) = scores_over_axis(build_table("mine", tmp_path))["panels"]
     (curve,) = panel["curves"]
+    assert panel["ends"] == [0.0, 100.0], "bands of shares are cut there"
     assert [point[0] for point in curve["points"]] == [0.0, 0.5, 1.0]
     assert curve["beside"] == [["concat", pytest.approx(100 * means(values, "concat").mean(), rel=1e-5)]]
 
@@ -86,11 +87,13 @@ def test_it_is_said_and_stands_in_the_csv_the_records_and_the_page(tmp_path, val
     text = (tmp_path / "reports" / "mine.md").read_text()
     assert "Better than p = 1: p = 0.5, concat." in text and "Only p = 0, 0.5, 1 were trained" in text
     assert "Measured: p = 0, 0.5, 1, concat with 4 training seeds each" in text
+    page = (tmp_path / "reports" / "mine.html").read_text()
+    assert text.index("![") < text.index("\n## ") and page.index("<figure") < page.index("<section"), "plots come first"
     with (tmp_path / "reports" / "mine.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["row"] == "concat"]
     assert [(row["p_original"], row["seeds"]) for row in rows] == [("", "0 1 2 3")]
     assert "m-concat-3" in (tmp_path / "reports" / "mine-records.md").read_text()
-    assert '<th scope="row">concat' in (tmp_path / "reports" / "mine.html").read_text()
+    assert '<th scope="row">concat' in page
 
 
 @pytest.mark.parametrize(
