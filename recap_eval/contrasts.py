@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 from recap_eval.artifact import RUN_FACTS
@@ -206,8 +205,8 @@ class Gains:
     """What a recipe gains over another that was trained alike.
 
     Args:
-        ours: The recipe with more parameters.
-        base: The other one.
+        ours: The recipe.
+        base: The one with fewest parameters.
         rows: Rows of the one at places that both have; their differences are to the other, Holm-corrected over the rows.
         means: By number of the column, the mean of the gains over these places.
     """
@@ -219,14 +218,14 @@ class Gains:
 
 
 def recipe_gains(table: Table) -> list[Gains]:
-    """Return what recipes of a board gain over each other, for each two sweeps that differ in their recipe alone."""
+    """Return what recipes of a board gain over the one with fewest parameters, of sweeps that differ in their recipe alone."""
     columns = range(len(table.board.columns))
     known = [(sweep, next(filter(None, (_facts(sweep, number) for number in columns)), {})) for sweep in table.sweeps]
     found = []
-    for pair in combinations(known, 2):
-        (one, ours), (two, base) = sorted(pair, key=lambda each: _size(each[1]), reverse=True)
+    for one, ours in known:
+        two, base = min((each for each in known if _rest(each[1]) == _rest(ours)), key=lambda each: _size(each[1]))
         names = [facts.get("recipe") for facts in (ours, base)]
-        if None not in names and names[0] != names[1] and _rest(ours) == _rest(base):
+        if None not in names and names[0] != names[1]:
             found.append(_gains(table, one, two, str(names[0]), str(names[1])))
     return [one for one in found if one.rows]
 
