@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recap_eval.artifact import RUN_FACTS
 from recap_eval.column_scores import ColumnScores
-from recap_eval.leaderboard import by_seed, corrected, difference, seed_scores
-from recap_eval.results import n_items
+from recap_eval.differences import difference, seed_scores
+from recap_eval.gains import SLOPE, alike, along, gain
 from recap_eval.stats import mean_over_seeds, paired_items
-from recap_eval.table import Cell, Difference, Row, Sweep, Table
+from recap_eval.table import Cell, Difference, Place, Row, Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
-
     from recap_eval.results import Result
-
-MEAN, SLOPE = "mean", "slope"
-RECIPE = ("recipe", "recipe_digest")
-Place = float | str
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ def of_places(table: Table, number: int, places: tuple[Place, Place]) -> Contras
     """
     found = []
     for sweep in table.sweeps:
-        rows: dict[Place, Row] = {_where(row): row for row in sweep.shown if number in row.cells}
+        rows: dict[Place, Row] = {row.place: row for row in sweep.shown if number in row.cells}
         near = [_nearest(place, list(rows)) for place in places]
         at = tuple(place for place in near if place is not None)
         if len(set(at)) == 2:
@@ -65,10 +58,6 @@ def of_places(table: Table, number: int, places: tuple[Place, Place]) -> Contras
         return None
     _, (ours, base), at = max(found, key=lambda one: one[0])
     return Contrast(difference(ours, base, ColumnScores(table.board.columns[number].metric)), at)
-
-
-def _where(row: Row) -> Place:
-    return row.label if row.axis is None else row.axis
 
 
 def _nearest(place: Place, trained: list[Place]) -> Place | None:
@@ -166,137 +155,9 @@ def of_recipes(table: Table, number: int, recipes: tuple[str, str], of: str) -> 
     Returns:
         None if no two sweeps of these recipes have enough places and a seed in common.
     """
-    known = [(sweep, _facts(sweep, number)) for sweep in table.sweeps]
-    pairs = [
-        _along(one, two, number)
-        for one, ours in known
-        for two, base in known
-        if (ours.get("recipe"), base.get("recipe")) == recipes and _rest(ours) == _rest(base)
-    ]
-    able = [pair for pair in pairs if pair.seeds and len(pair.places) >= (2 if of == SLOPE else 1)]
+    found = [along(one, two, number) for one, two in alike(table.sweeps, number, recipes)]
+    able = [pair for pair in found if pair.seeds and len(pair.places) >= (2 if of == SLOPE else 1)]
     if not able:
         return None
     pair = max(able, key=lambda one: (len(one.seeds), len(one.places)))
-    return Contrast(_gain(pair, table.board.columns[number].metric, of), pair.places)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two sweeps at their common places, with the seeds that both have at all of them.
-
-    Args:
-        places: The P places.
-        seeds: The seeds.
-        cells: Of the one and of the other sweep, P cells.
-    """
-
-    places: tuple[float, ...]
-    seeds: tuple[int, ...]
-    cells: tuple[list[Cell], list[Cell]]
-
-    def results(self, seed: int) -> tuple[list[Result], list[Result]]:
-        """Return of both the P results of a seed."""
-        ours, base = ([by_seed(cell)[seed] for cell in cells] for cells in self.cells)
-        return ours, base
-
-
-@dataclass(frozen=True)
-class Gains:
-    """What a recipe gains over another that was trained alike.
-
-    Args:
-        ours: The recipe.
-        base: The one with fewest parameters.
-        rows: Rows of the one at places that both have; their differences are to the other, Holm-corrected over the rows.
-        means: By number of the column, the mean of the gains over these places.
-    """
-
-    ours: str
-    base: str
-    rows: tuple[Row, ...]
-    means: dict[int, Difference]
-
-
-def recipe_gains(table: Table) -> list[Gains]:
-    """Return what recipes of a board gain over the one with fewest parameters, of sweeps that differ in their recipe alone."""
-    columns = range(len(table.board.columns))
-    known = [(sweep, next(filter(None, (_facts(sweep, number) for number in columns)), {})) for sweep in table.sweeps]
-    found = []
-    for one, ours in known:
-        two, base = min((each for each in known if _rest(each[1]) == _rest(ours)), key=lambda each: _size(each[1]))
-        names = [facts.get("recipe") for facts in (ours, base)]
-        if None not in names and names[0] != names[1]:
-            found.append(_gains(table, one, two, str(names[0]), str(names[1])))
-    return [one for one in found if one.rows]
-
-
-def _size(facts: dict[str, object]) -> tuple[int, str]:
-    parameters = facts.get("parameters")
-    return parameters if isinstance(parameters, int) else 0, str(facts.get("recipe"))
-
-
-def _gains(table: Table, one: Sweep, two: Sweep, ours: str, base: str) -> Gains:
-    theirs = {_where(row): row for row in two.shown}
-    rows = [replace(row, cells={}) for row in one.shown if _where(row) in theirs]
-    cells = {_where(row): row.cells for row in one.shown}
-    means = {}
-    for number, column in enumerate(table.board.columns):
-        scores = ColumnScores(column.metric)
-        both = [place for place in map(_where, rows) if number in cells[place] and number in theirs[place].cells]
-        told = corrected({place: difference(cells[place][number], theirs[place].cells[number], scores) for place in both})
-        for row in rows:
-            if (change := told.get(_where(row))) is not None:
-                row.cells[number] = replace(cells[_where(row)][number], to_baseline=change, best=False, tied=False)
-        pair = _along(one, two, number)
-        if pair.seeds and (mean := _gain(pair, column.metric, MEAN)) is not None:
-            means[number] = mean
-    return Gains(ours, base, tuple(row for row in rows if row.cells), means)
-
-
-def _facts(sweep: Sweep, number: int) -> dict[str, object]:
-    return next((row.cells[number].results[0].meta for row in sweep.rows if number in row.cells), {})
-
-
-def _rest(facts: dict[str, object]) -> list[object]:
-    return [facts.get(fact) for fact in RUN_FACTS if fact not in RECIPE]
-
-
-def _along(one: Sweep, two: Sweep, number: int) -> Pair:
-    ours, base = ({row.axis: row.cells[number] for row in sweep.rows if number in row.cells} for sweep in (one, two))
-    places = tuple(sorted(place for place in ours if place is not None and place in base))
-    cells = ([ours[place] for place in places], [base[place] for place in places])
-    seeds = [set(by_seed(cell)) for some in cells for cell in some]
-    return Pair(places, tuple(sorted(set.intersection(*seeds))) if seeds else (), cells)
-
-
-def _gain(pair: Pair, metric: str, of: str) -> Difference | None:
-    """Return the gain over common seeds, or over items if there is one: an item's gains at all places are one figure of it."""
-    weights = _weights(pair.places, of)
-    by_seeds = [pair.results(seed) for seed in pair.seeds]
-    if len(by_seeds) > 1:
-        gains = [weights @ (_values(ours, metric) - _values(base, metric)) for ours, base in by_seeds]
-        return Difference(mean_over_seeds([float(gain) for gain in gains]), "seeds")
-    results = [found for some in by_seeds[0] for found in some]
-    kept = all(n_items(found.record["metrics"][metric]) for found in results)
-    aligned = ColumnScores(metric).aligned(results) if kept else None
-    if aligned is None:
-        return None
-    ours, base = aligned[0][: len(weights)], aligned[0][len(weights) :]
-    return Difference(paired_items(weights @ ours, weights @ base, aligned[1]), "items")
-
-
-def _values(results: Sequence[Result], metric: str) -> np.ndarray:
-    import numpy as np
-
-    return np.array([found.record["metrics"][metric]["value"] for found in results], dtype=np.float64)
-
-
-def _weights(places: tuple[float, ...], of: str) -> np.ndarray:
-    """Return (P,) weights whose product with the gains at P places is their mean, or their slope over the places."""
-    import numpy as np
-
-    if of == MEAN:
-        return np.full(len(places), 1 / len(places))
-    off = np.array(places) - np.mean(places)
-    weights: np.ndarray = off / (off @ off)
-    return weights
+    return Contrast(gain(pair, ColumnScores(table.board.columns[number].metric), of), pair.places)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recap_eval.contrasts import MEAN, SLOPE, Contrast, Place, of_best_mix, of_places, of_recipes, of_rows
+from recap_eval.contrasts import Contrast, of_best_mix, of_places, of_recipes, of_rows
 from recap_eval.errors import DataError
+from recap_eval.gains import MEAN, SLOPE
 from recap_eval.leaderboard import Tables
 from recap_eval.stats import holm
-from recap_eval.table import Difference, Table
+from recap_eval.table import Difference, Place, Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

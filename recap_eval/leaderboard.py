@@ -7,20 +7,22 @@ completeness) stand in it, and those that do not are left out with the field tha
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from recap_eval.artifact import FACTS, RUN_FACTS, SEEN, TOTAL
 from recap_eval.board import Board, as_measured, asked, belongs, comparable, load_board, with_variants
 from recap_eval.column_scores import ColumnScores
+from recap_eval.differences import mark, seed_of, value_of
 from recap_eval.files import canonical_json
+from recap_eval.gains import recipe_pairs
 from recap_eval.imported import imported_tables
 from recap_eval.proxies import proxy_figures
 from recap_eval.published import load_published
-from recap_eval.results import Result, estimate_of, n_items, read_results
-from recap_eval.stats import BestPlace, Estimate, best_place, holm, mean_over_seeds
-from recap_eval.table import Cell, Course, Difference, Group, Row, Sweep, Table
+from recap_eval.results import Result, estimate_of, read_results
+from recap_eval.stats import Estimate, mean_over_seeds
+from recap_eval.table import Cell, Course, Gains, Group, Row, Sweep, Table
 
 MIX, JOINED = "p_original", "concat"  # an axis; what trainings on both captions joined, at no place on it, say of their mix
 
@@ -82,7 +84,8 @@ def build_table(name: str, leaderboards: Path, results: list[Result] | None = No
     sweeps = tuple(sweep for part, _ in rows for sweep in part)
     proxies, unlike = proxy_figures(board, results)
     left = (*left_out, *apart_underway, *odd, *unlike)
-    return Table(board, sweeps, tuple(groups), left, tuple(sources), published, _courses(board, underway), proxies)
+    courses, gains = _courses(board, underway), _compare(board, sweeps)
+    return Table(board, sweeps, tuple(groups), left, tuple(sources), published, courses, proxies, gains)
 
 
 def _by_data(board: Board, results: list[Result]) -> dict[str, list[Result]]:
@@ -136,7 +139,7 @@ def _courses(board: Board, by_column: dict[int, list[Result]]) -> tuple[Course, 
     for number, results in by_column.items():
         for found in results:
             cell = courses[_course_key(found.meta, board.axis)][found.meta[SEEN]][number]
-            if _seed(found) not in map(_seed, cell):
+            if seed_of(found) not in map(seed_of, cell):
                 cell.append(found)
     return tuple(_course(board, courses[key]) for key in sorted(courses))
 
@@ -156,7 +159,7 @@ def _one_a_seed(results: list[Result], axis: str) -> tuple[list[Result], list[st
     sentences = []
     for found in results:
         place = _place(found.meta, axis)
-        who = found.maker if place is None else (*place, _seed(found))
+        who = found.maker if place is None else (*place, seed_of(found))
         if first.setdefault(who, found) is not found:
             sentences.append(f"{found.model} on {found.task}: {first[who].path.parent.name} is of the same run and seed")
     return list(first.values()), sentences
@@ -222,21 +225,13 @@ def _short(revision: str) -> str:
     return ", ".join([digest[:12], *sampling])
 
 
-def _seed(result: Result) -> int:
-    return int(result.meta.get("seed", 0))
-
-
-def _value(result: Result, metric: str) -> float:
-    return float(result.record["metrics"][metric]["value"])
-
-
 def _row(board: Board, label: str, axis: float | None, columns: dict[int, list[Result]]) -> Row:
     cells = {}
     for number, results in columns.items():
-        chosen = tuple(sorted(results, key=_seed))
+        chosen = tuple(sorted(results, key=seed_of))
         cells[number] = Cell(_estimate(chosen, board.columns[number].metric), chosen, _items(chosen, board, number))
     known = [found for cell in cells.values() for found in cell.results if axis is not None or "seed" in found.meta]
-    return Row(label, axis, tuple(sorted(set(map(_seed, known)))), cells)
+    return Row(label, axis, tuple(sorted(set(map(seed_of, known)))), cells)
 
 
 def _items(results: tuple[Result, ...], board: Board, number: int) -> int:
@@ -248,92 +243,27 @@ def _items(results: tuple[Result, ...], board: Board, number: int) -> int:
 def _estimate(results: tuple[Result, ...], metric: str) -> Estimate:
     """Mean over seeds; of one seed, its own interval over items."""
     if len(results) > 1:
-        return mean_over_seeds([_value(found, metric) for found in results])
+        return mean_over_seeds([value_of(found, metric) for found in results])
     return estimate_of(results[0].record["metrics"][metric])
-
-
-def difference(ours: Cell, base: Cell, scores: ColumnScores) -> Difference | None:
-    """Return the paired difference of two cells: over their common seeds, or over items if they share only one.
-
-    Args:
-        ours: One cell of a column.
-        base: Another one.
-        scores: The column's per-item scores.
-
-    Returns:
-        None if they share no seed, or one and their figures are of the whole.
-    """
-    metric = scores.metric
-    left, right = by_seed(ours), by_seed(base)
-    common = sorted(left.keys() & right.keys())
-    if len(common) > 1:
-        return Difference(mean_over_seeds([_value(left[s], metric) - _value(right[s], metric) for s in common]), "seeds")
-    if not common or not all(n_items(found[common[0]].record["metrics"][metric]) for found in (left, right)):
-        return None
-    found = scores.paired(left[common[0]], right[common[0]])
-    return None if found is None else Difference(found, "items")
-
-
-def by_seed(cell: Cell) -> dict[int, Result]:
-    """Return the results behind a cell by their training seed."""
-    return {_seed(found): found for found in cell.results}
-
-
-def best_along_axis(sweep: Sweep, number: int, metric: str) -> tuple[list[Row], BestPlace] | None:
-    """Return the rows that were measured in a column, and where among them the best lies by resampling their common seeds.
-
-    Returns:
-        None if there are fewer than two such rows, or fewer than two seeds common to all of them.
-    """
-    found = seed_scores(sweep, number, metric)
-    best = None if found is None else best_place(found.scores, found.upward)
-    return None if found is None or best is None else (list(found.rows), best)
-
-
-@dataclass(frozen=True)
-class SeedScores:
-    """A column's figures along the axis, seed by seed.
-
-    Args:
-        rows: The rows that have it.
-        seeds: Training seeds that all of them have.
-        scores: A list a seed: a figure a row.
-        upward: Whether higher is better.
-    """
-
-    rows: tuple[Row, ...]
-    seeds: tuple[int, ...]
-    scores: tuple[tuple[float, ...], ...]
-    upward: bool
-
-
-def seed_scores(sweep: Sweep, number: int, metric: str) -> SeedScores | None:
-    """Return a column's figures by seed; None if fewer than two rows have it, or no seed all of them."""
-    rows = tuple(row for row in sweep.rows if number in row.cells)
-    known = [{seed: _value(found, metric) for seed, found in by_seed(row.cells[number]).items()} for row in rows]
-    common = sorted(set.intersection(*(set(one) for one in known))) if len(rows) > 1 else []
-    if not common:
-        return None
-    upward = bool(rows[0].cells[number].results[0].record["metrics"][metric]["higher_is_better"])
-    return SeedScores(rows, tuple(common), tuple(tuple(one[seed] for one in known) for seed in common), upward)
-
-
-def corrected(found: dict[float | str, Difference | None]) -> dict[float | str, Difference]:
-    """Give each difference its Holm-corrected p-value among those of its column."""
-    known = {place: diff for place, diff in found.items() if diff is not None and diff.estimate.p_value is not None}
-    adjusted = holm([diff.estimate.p_value or 0.0 for diff in known.values()])
-    return {place: replace(diff, p_holm=p) for (place, diff), p in zip(known.items(), adjusted, strict=True)}
 
 
 def _sweep(board: Board, key: tuple[str, ...], points: Points) -> Sweep:
     along = sorted(place for place in points if isinstance(place, float))
-    rows = {place: _row(board, f"{place:g}", place, points[place]) for place in along}
-    beside = {place: _row(board, place, None, points[place]) for place in points if isinstance(place, str)}
+    rows = tuple(_row(board, f"{place:g}", place, points[place]) for place in along)
+    beside = tuple(_row(board, place, None, points[place]) for place in points if isinstance(place, str))
+    return Sweep(_title(dict(zip(RUN_FACTS, key, strict=True))), rows, beside)
+
+
+def _compare(board: Board, sweeps: tuple[Sweep, ...]) -> tuple[Gains, ...]:
+    """Mark the cells of sweeps and return what recipes gain; by column, so that items of one column are held at a time."""
+    pairs = recipe_pairs(sweeps, range(len(board.columns)))
     for number, column in enumerate(board.columns):
-        cells = {place: row.cells[number] for place, row in (rows | beside).items() if number in row.cells}
-        for place, cell in _judged(cells, column.metric, board.baseline).items():
-            (rows | beside)[place].cells[number] = cell
-    return Sweep(_title(dict(zip(RUN_FACTS, key, strict=True))), tuple(rows.values()), tuple(beside.values()))
+        scores = ColumnScores(column.metric)
+        for sweep in sweeps:
+            mark(sweep, number, scores, board.baseline)
+        for pair in pairs:
+            pair.measure(number, scores)
+    return tuple(found for pair in pairs if (found := pair.gains()).rows)
 
 
 def _title(facts: dict[str, str]) -> str:
@@ -344,27 +274,3 @@ def _title(facts: dict[str, str]) -> str:
     known |= {"sampled": f"sampled with {known['sampled']}"} if "sampled" in known else {}
     order = ("recipe", FACTS, SEEN, "precision", "mix", "train_data", "sampled")
     return ", ".join(known[fact] for fact in order if fact in known) or "runs of one kind"
-
-
-def _judged(cells: dict[float | str, Cell], metric: str, baseline: float) -> dict[float | str, Cell]:
-    """Mark one column: differences to the baseline, the best along the axis, and what there is not separable from it."""
-    along = [place for place in cells if isinstance(place, float)]
-    if not along:
-        return {}
-    upward = cells[along[0]].results[0].record["metrics"][metric]["higher_is_better"]
-    top = max(along, key=lambda place: cells[place].estimate.value * (1 if upward else -1))
-    scores = ColumnScores(metric)
-    to_best = corrected({place: difference(cells[place], cells[top], scores) for place in along if place != top})
-    to_base: dict[float | str, Difference] = {}
-    if baseline in cells:
-        others = {place: cell for place, cell in cells.items() if place != baseline}
-        to_base = corrected({place: difference(cell, cells[baseline], scores) for place, cell in others.items()})
-    return {
-        place: replace(
-            cell,
-            to_baseline=to_base.get(place),
-            best=place == top and len(along) > 1,
-            tied=place in along and place != top and not (place in to_best and to_best[place].separable),
-        )
-        for place, cell in cells.items()
-    }

@@ -11,6 +11,8 @@ from recap_eval.results import Result
 from recap_eval.stats import ALPHA, Estimate
 from recap_eval.tasks.base import PERCENT, SHARE
 
+Place = float | str  # on a board's axis; of a row beside it, its name
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -70,6 +72,11 @@ class Row:
     seeds: tuple[int, ...]
     cells: dict[int, Cell]
     seen: int | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where it stands on the board's axis; its name if it stands beside it."""
+        return self.label if self.axis is None else self.axis
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,23 @@ class Course:
 
 
 @dataclass(frozen=True)
+class Gains:
+    """What a recipe gains over another that was trained alike.
+
+    Args:
+        ours: The recipe.
+        base: The one with fewest parameters.
+        rows: Rows of the one at places that both have; their differences are to the other, Holm-corrected over the rows.
+        means: By number of the column, the mean of the gains over these places.
+    """
+
+    ours: str
+    base: str
+    rows: tuple[Row, ...]
+    means: dict[int, Difference]
+
+
+@dataclass(frozen=True)
 class ProxyFigures:
     """A measure of captions in the worlds of a board.
 
@@ -160,6 +184,7 @@ class Table:
         published: Figures for the same columns of papers or other programs, in no rank or difference.
         courses: Trainings on their way, in no rank or difference either.
         proxies: Measures of the captions that models were trained on; none if no captions were measured.
+        gains: What recipes gain over the one with fewest parameters, of sweeps that differ in their recipe alone.
     """
 
     board: Board
@@ -170,6 +195,7 @@ class Table:
     published: tuple[PublishedTable, ...] = ()
     courses: tuple[Course, ...] = ()
     proxies: tuple[ProxyFigures, ...] = ()
+    gains: tuple[Gains, ...] = ()
 
     @property
     def parts(self) -> tuple[Sweep | Group | Course, ...]:

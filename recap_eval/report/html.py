@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recap_eval.contrasts import recipe_gains
 from recap_eval.published import PublishedTable
 from recap_eval.report import cells, moves, proxies, recipes, text
 from recap_eval.report.evidence import PAGE
@@ -85,7 +84,7 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str], looks
             "after": f"Δ: to {gains.base}.", "first": ["p", "seeds"], "headers": head,
             "rows": [(row.label, [cells.seeds_text(row)], _cells(shape, row, links)) for row in gains.rows],
         }
-        for gains in recipe_gains(table)
+        for gains in table.gains
     ]  # fmt: skip
     groups += [_group(table, group, links) for group in table.groups]
     groups += [_course(table, course, links) for course in table.courses]

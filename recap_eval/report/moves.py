@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recap_eval.leaderboard import SeedScores, best_along_axis, seed_scores
+from recap_eval.differences import SeedScores, best_along_axis, seed_scores
 from recap_eval.report.cells import Link, delta_text, plain
 from recap_eval.report.forms import Form, forms
 from recap_eval.stats import LEVEL, resamples

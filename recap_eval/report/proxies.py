@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from recap_eval.board import Column
-from recap_eval.leaderboard import SeedScores, seed_scores
+from recap_eval.differences import SeedScores, seed_scores
 from recap_eval.report.cells import NOT_RUN, base_name
 from recap_eval.report.forms import form, named
 from recap_eval.report.moves import EMPTY, Trend, World, figure, resampled_trend

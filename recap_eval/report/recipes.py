@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from recap_eval.contrasts import Gains
 from recap_eval.report.cells import Link, grid, plain
 from recap_eval.report.forms import forms
-from recap_eval.table import Table
+from recap_eval.table import Gains, Table
 
 HOW = (
     "Paired by training seed at each p, all but the recipe alike (one common seed: by item); *: different at 5 % after Holm's "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recap_eval.board import Column
-from recap_eval.leaderboard import SeedScores, best_along_axis, seed_scores
+from recap_eval.differences import SeedScores, best_along_axis, seed_scores
 from recap_eval.report.cells import base_name
 from recap_eval.report.forms import Form, forms, is_percent
 from recap_eval.stats import ALPHA, BestPlace, holm, pooled_differences

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 
 from recap_eval.board import Board, Column
-from recap_eval.contrasts import recipe_gains
 from recap_eval.published import IMPORTED, PUBLISHED, PublishedRow, PublishedTable
 from recap_eval.report import moves, proxies, recipes
 from recap_eval.report.cells import (
@@ -114,7 +113,7 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str], looks: 
         parts += [f"## {sweep.title}", "\n".join(f"- {line}" for line in support(table, sweep))]
         parts += [pipe(grid(table, rows, "p", deltas=False, link=link)), f"Paired difference to {base_name(board)}:"]
         parts += [pipe(grid(table, rows, "p", deltas=True, link=link)), legend(board)]
-    for gains in recipe_gains(table):
+    for gains in table.gains:
         parts += [f"## {recipes.title(gains)}", "\n".join(f"- {line}" for line in recipes.sentences(table, gains))]
         parts.append(pipe(recipes.gains_grid(table, gains, link)))
     if not table.measured:
@@ -283,7 +282,7 @@ def terminal(table: Table) -> str:
     for sweep in table.sweeps:
         parts += [sweep.title, _plain(table, sweep.shown, "p")]
         parts += [f"paired difference to {base_name(table.board)}:", _plain(table, sweep.shown, "p", deltas=True)]
-    for gains in recipe_gains(table):
+    for gains in table.gains:
         parts += [recipes.title(gains), _plain(table, gains.rows, "p", deltas=True), *recipes.sentences(table, gains)]
     for part in table.groups:
         parts += [part.title, aligned(group_grid(table, part)), not_run(table, part)] if table.board.by_data else []

@@ -8,7 +8,8 @@ from records import BOARD_OVER_P, RUN, put, scores
 from scipy import stats
 from support import recap
 
-from recap_eval.leaderboard import best_along_axis, build_table
+from recap_eval.differences import best_along_axis
+from recap_eval.leaderboard import build_table
 from recap_eval.report.latex import latex
 from recap_eval.report.plots.over_axis import scores as scores_over_axis
 from recap_eval.report.text import markdown, terminal

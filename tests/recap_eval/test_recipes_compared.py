@@ -6,7 +6,6 @@ from records import BOARD_OVER_P, RUN, put, scores
 from scipy import stats
 from support import recap
 
-from recap_eval.contrasts import recipe_gains
 from recap_eval.leaderboard import build_table
 from recap_eval.report.text import terminal
 
@@ -38,7 +37,7 @@ def changes(values, place):
 
 
 def test_each_place_is_scipys_paired_test_and_the_wider_stands_first(tmp_path, values):
-    (gains,) = recipe_gains(build_table("mine", tmp_path))
+    (gains,) = build_table("mine", tmp_path).gains
     assert (gains.ours, gains.base) == ("wide", "a") and [row.axis for row in gains.rows] == list(PLACES)
     theirs = [stats.ttest_1samp(changes(values, place), 0) for place in PLACES]
     for row, test, place in zip(gains.rows, theirs, PLACES, strict=True):
@@ -53,23 +52,27 @@ def test_each_place_is_scipys_paired_test_and_the_wider_stands_first(tmp_path, v
 
 def test_the_sweeps_of_the_table_keep_their_own_baseline(tmp_path, values):
     table = build_table("mine", tmp_path)
-    before = [row.cells[0].to_baseline for sweep in table.sweeps for row in sweep.rows]
-    recipe_gains(table)
-    assert [row.cells[0].to_baseline for sweep in table.sweeps for row in sweep.rows] == before
+    assert table.gains
+    for sweep in table.sweeps:
+        base = {seed: found.record["metrics"]["acc1"]["value"] for seed, found in enumerate(sweep.rows[-1].cells[0].results)}
+        for row in sweep.rows[:-1]:
+            own = [found.record["metrics"]["acc1"]["value"] - base[seed] for seed, found in enumerate(row.cells[0].results)]
+            assert row.cells[0].to_baseline.estimate.value == pytest.approx(np.mean(own))
+        assert sum(row.cells[0].best for row in sweep.rows) == 1
 
 
 def test_trainings_that_differ_in_more_than_their_recipe_are_not_compared(tmp_path, values):
     for place in PLACES:
         at(tmp_path, "b", place, 0, values["a", place, 0], samples_seen=7)
         at(tmp_path, "wide", place, 0, values["a", place, 0], samples_seen=9)
-    assert len(recipe_gains(build_table("mine", tmp_path))) == 1
+    assert len(build_table("mine", tmp_path).gains) == 1
 
 
 def test_joined_captions_are_compared_too_where_both_recipes_have_them(tmp_path, values):
     at(tmp_path, "wide", "concat", 0, values["a", 0.0, 0])
-    assert [row.label for row in recipe_gains(build_table("mine", tmp_path))[0].rows] == ["0", "0.5", "1"]
+    assert [row.label for row in build_table("mine", tmp_path).gains[0].rows] == ["0", "0.5", "1"]
     at(tmp_path, "a", "concat", 0, values["a", 0.0, 0])
-    assert [row.label for row in recipe_gains(build_table("mine", tmp_path))[0].rows] == ["0", "0.5", "1", "concat"]
+    assert [row.label for row in build_table("mine", tmp_path).gains[0].rows] == ["0", "0.5", "1", "concat"]
 
 
 def test_the_report_tells_it_in_all_forms(tmp_path, values):
@@ -87,4 +90,4 @@ def test_the_report_tells_it_in_all_forms(tmp_path, values):
 def test_one_recipe_is_compared_with_none(tmp_path):
     (tmp_path / "mine.toml").write_text(BOARD_OVER_P)
     at(tmp_path, "a", 0.0, 0, np.array([0.1, 0.2]))
-    assert recipe_gains(build_table("mine", tmp_path)) == []
+    assert build_table("mine", tmp_path).gains == ()
