@@ -34,8 +34,8 @@ class DataError(UserError):
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name most like `name`, or None if none is close."""
     lowered = {k.lower(): k for k in known}
-    for asked in (name.lower(), name.lower().partition("/")[0]):
-        if close := difflib.get_close_matches(asked, list(lowered), n=1, cutoff=0.5):
+    for asked, least in ((name.lower(), 0.5), (name.lower().partition("/")[0], 0.7)):  # runs/p0 does not mean RN50
+        if close := difflib.get_close_matches(asked, list(lowered), n=1, cutoff=least):
             return lowered[close[0]]
     return None
 

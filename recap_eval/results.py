@@ -128,7 +128,13 @@ class Result:
 def disagreement(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """Return how one protocol differs from another, a phrase a field; nothing if they agree."""
     fields = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
-    return [f"{key} is {brief(ours.get(key, 'absent'))}, not {brief(theirs.get(key, 'absent'))}" for key in fields]
+    return [_differs(key, ours.get(key, "absent"), theirs.get(key, "absent")) for key in fields]
+
+
+def _differs(field: str, ours: object, theirs: object) -> str:
+    if field == "partial":
+        return "measured on part of the items only" if ours is True else "measured on all items"
+    return f"{field} is {brief(ours)}, not {brief(theirs)}"
 
 
 def brief(value: object) -> str:

@@ -50,7 +50,7 @@ def lay_world(place: Path) -> list[str]:
     Returns:
         What `recap-eval study studies/paper.yaml` is told of it: words of `--set`; paths are relative to the folder.
     """
-    for part in (_shards, _conversations, _photographs, _long_captions, _exams, _prompts, _captioner, _clips, _diffusion):
+    for part in (lay_shards, _conversations, lay_photographs, _long_captions, _exams, _prompts, _captioner, _clips, _diffusion):
         part(place)
     told = {
         "gpus": 1, "stages": "captioner.json", "start": "--language-model llama --vision-tower tower",
@@ -76,7 +76,7 @@ def put(path: Path, content: bytes | str) -> None:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
-def _shards(place: Path) -> None:
+def lay_shards(place: Path) -> None:
     """Write DataComp as img2dataset leaves it: tars, and beside each its parquet and its statistics.
 
     The digest in KEY.json is the download's, which img2dataset has resized since: not that of the JPEG in the tar.
@@ -111,7 +111,7 @@ def _conversations(place: Path) -> None:
     make_edits(place / "HQ-Edit/data")
 
 
-def _photographs(place: Path) -> None:
+def lay_photographs(place: Path) -> None:
     """Write ImageNet's validation set, and COCO and Flickr30K in Karpathy's splits."""
     root = place / "benchmarks"
     for number in range(4):

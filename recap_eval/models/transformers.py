@@ -91,7 +91,10 @@ class TransformersModel:
 
     def lengths(self, texts: list[str]) -> list[int]:
         """Return the uncut token counts, special tokens included."""
-        return [len(ids) for ids in self.tokenizer(self._cleaned(texts), truncation=False, padding=False)["input_ids"]]
+        return [
+            len(ids)
+            for ids in self.tokenizer(self._cleaned(texts), truncation=False, padding=False, verbose=False)["input_ids"]
+        ]
 
     @property
     def context_length(self) -> int:

@@ -100,7 +100,7 @@ def test_other_settings_stand_beside_and_are_left_out_of_the_board(measured, mod
     assert before < set((tmp_path / "lb").rglob("*.json"))
     assert len(set((tmp_path / "lb").rglob("*.json"))) == len(before) + 2
     report = (tmp_path / "rep" / "clip.md").read_text()
-    assert "Left out" in report and "settings.precision is bf16" in report and "partial is True" in report
+    assert "Left out" in report and "settings.precision is bf16" in report and "part of the items only" in report
 
 
 def test_force_measures_again(measured, model, world, tmp_path):

@@ -142,7 +142,7 @@ def test_five_wins_of_five_are_too_few(tmp_path):
         ({"fingerprint": "e" * 64}, "B on t: data is eeeeeeeeeeee…, not dddddddddddd…"),
         ({"version": 2}, "B on t: task version is 2, not 1"),
         ({"settings": {"tie_rule": "half"}}, "B on t: settings.tie_rule is half, not expectation"),
-        ({"limit": 2}, "B on t: partial is True, not False, settings.limit is 2, not absent"),
+        ({"limit": 2}, "B on t: measured on part of the items only, settings.limit is 2, not absent"),
     ],
 )
 def test_results_that_differ_in_protocol_are_told_and_not_joined(tmp_path, other, told):
@@ -193,7 +193,7 @@ def test_two_ways_of_measuring_are_two_questions(tmp_path):
     put(tmp_path, "t", "a", {"acc": scores([1, 0])}, limit=2)
     found = compared(tmp_path, "a", "b")
     assert sorted(question.apart for question in found.questions) == ["templates one", "templates two"]
-    assert len(found.left_out) == 1 and found.left_out[0].startswith("A on t: partial is True")
+    assert len(found.left_out) == 1 and found.left_out[0].startswith("A on t: measured on part of the items only")
 
 
 def test_partial_results_are_compared_with_their_like_and_say_so(tmp_path):

@@ -309,7 +309,7 @@ def test_a_column_may_pin_settings_and_data(tmp_path):
     limited = put(tmp_path, "t", "m8", values, settings={"templates": "openai-80"}, limit=2)
     results = [*many, few, limited]
     kept, left = comparable(results, Column("t", 1, "acc1", "T"))
-    assert kept == many and "settings.templates is openai-80, not simple-1" in left[0] and "partial is True" in left[1]
+    assert kept == many and "settings.templates is openai-80, not simple-1" in left[0] and "part of the items only" in left[1]
     kept, left = comparable(results, Column("t", 1, "acc1", "T", {"templates": "openai-80"}, "eeee"))
     assert kept == [few] and len(left) == 4 and "settings.templates is simple-1, not openai-80" in left[0]
     kept, left = comparable(results, Column("t", 1, "acc1", "T", {}, "abc"))
