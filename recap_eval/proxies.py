@@ -6,17 +6,15 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from recap_eval.artifact import FACTS
 from recap_eval.board import VARIANT, Board, Proxy
 from recap_eval.captions.files import label
 from recap_eval.files import canonical_json
 from recap_eval.results import Result, scale_of, unit_of
-from recap_eval.table import ProxyFigures
+from recap_eval.table import At, ProxyFigures
 
 OF_A_WORLD = frozenset({"settings.pair", "settings.truth"})  # name a world's own captions: no other way of measuring
-At = tuple[Any, ...]  # what was said of a world, in the order of the board's facts
 Found = dict[tuple[At, str], Result]  # by world and column of captions
 
 
@@ -57,24 +55,22 @@ def _figures(board: Board, proxy: Proxy, results: list[Result]) -> tuple[ProxyFi
         if way["task version"] == proxy.version and not one.partial:
             at = tuple(one.meta[FACTS][name] for name in board.facts)
             ways[canonical_json(way)].setdefault((at, label(one.meta["column"])), one)
-    known = {way: _values(proxy, found) for way, found in ways.items()}
+    known = {way: _behind(proxy, found) for way, found in ways.items()}
     most = max(known, key=lambda way: (len(known[way]), way), default=None)
     if most is None:
-        return ProxyFigures(proxy, {}), results
+        return ProxyFigures(proxy, {}, {}), results
     kept = list(ways[most].values())
+    values = {at: _value(proxy, ours) - sum(_value(proxy, one) for one in less) for at, (ours, *less) in known[most].items()}
     cell = kept[0].record["metrics"][proxy.metric]
-    return ProxyFigures(proxy, known[most], scale_of(cell), unit_of(cell)), [one for one in results if one not in kept]
+    figures = ProxyFigures(proxy, values, known[most], scale_of(cell), unit_of(cell))
+    return figures, [one for one in results if one not in kept]
 
 
-def _values(proxy: Proxy, found: Found) -> dict[At, float]:
-    """Return a proxy's figure in each world that has the columns it is made of."""
-    values = {}
-    for at in sorted({at for at, _ in found}, key=canonical_json):
-        ours, theirs = (found.get((at, column)) for column in (proxy.of, proxy.minus or proxy.of))
-        if ours is not None and theirs is not None:
-            taken = _value(proxy, theirs) if proxy.minus else 0.0
-            values[at] = _value(proxy, ours) - taken
-    return values
+def _behind(proxy: Proxy, found: Found) -> dict[At, tuple[Result, ...]]:
+    """Return the results that a proxy is made of in each world that has all: of its captions, then of those it is less."""
+    columns = [proxy.of, *([proxy.minus] if proxy.minus else [])]
+    worlds = sorted({at for at, _ in found}, key=canonical_json)
+    return {at: tuple(found[at, one] for one in columns) for at in worlds if all((at, one) in found for one in columns)}
 
 
 def _value(proxy: Proxy, result: Result) -> float:

@@ -11,6 +11,7 @@ from recap_eval.results import Result
 from recap_eval.stats import ALPHA, Estimate
 from recap_eval.tasks.base import PERCENT, SHARE
 
+At = tuple[Any, ...]  # a world: what was said of its data, in the order of the board's facts
 Place = float | str  # on a board's axis; of a row beside it, its name
 
 
@@ -161,12 +162,14 @@ class ProxyFigures:
     Args:
         proxy: Which; of several who measure, with whose it is in its label.
         values: By what was said of a world's data; none if it was not measured.
+        results: The records behind each value: of one set of captions, or of two.
         scale: By what tables multiply them.
         unit: In what they are.
     """
 
     proxy: Proxy
-    values: dict[tuple[Any, ...], float]
+    values: dict[At, float]
+    results: dict[At, tuple[Result, ...]]
     scale: float = PERCENT
     unit: str = SHARE
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from recap_eval.board import Board, Column
 from recap_eval.published import PUBLISHED, PublishedRow, PublishedTable
 from recap_eval.report.forms import Form, forms, named, published_forms
+from recap_eval.results import Result
 from recap_eval.table import Cell, Course, Group, Row, Table
 
 BEST, TIED, SEPARABLE = "**", "~", "*"
@@ -16,10 +17,10 @@ AFTER = "after"  # heads the samples seen of models on the way
 NOT_PUBLISHED = "–"
 
 
-Link = Callable[[str, Cell], str]  # marks a figure up as leading to what stands behind it
+Link = Callable[[str, Result], str]  # marks a figure up as leading to the record behind it
 
 
-def plain(shown: str, cell: Cell) -> str:
+def plain(shown: str, result: Result) -> str:
     """Return a figure as it is: terminals have no links."""
     return shown
 
@@ -41,7 +42,7 @@ def cell_text(cell: Cell | None, form: Form, link: Link = plain) -> str:
         return NOT_RUN
     shown = form.figure(cell.estimate.value)
     value = f"{BEST}{shown}{BEST}" if cell.best else shown
-    return f"{link(value, cell)}{half_width(cell, form)}{' ' + TIED if cell.tied else ''}"
+    return f"{link(value, cell.results[0])}{half_width(cell, form)}{' ' + TIED if cell.tied else ''}"
 
 
 def delta_text(cell: Cell | None, form: Form, link: Link = plain) -> str:
@@ -49,7 +50,7 @@ def delta_text(cell: Cell | None, form: Form, link: Link = plain) -> str:
     if cell is None or cell.to_baseline is None:
         return "–"
     found, mark = cell.to_baseline.estimate, SEPARABLE if cell.to_baseline.separable else ""
-    shown = link(form.signed(found.value), cell)
+    shown = link(form.signed(found.value), cell.results[0])
     if found.low is None or found.high is None:
         return shown
     return f"{shown} [{form.signed(found.low)}, {form.signed(found.high)}]{mark}"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from recap_eval.board import Column
+from recap_eval.captions.files import label
 from recap_eval.files import digest_file
 from recap_eval.report.forms import Form, forms, named
+from recap_eval.report.proxies import as_column, form_of
 from recap_eval.results import Result, estimate_of
-from recap_eval.table import Row, Table
+from recap_eval.table import At, ProxyFigures, Row, Table
 
 PAGE = "{board}-records"  # the name of a board's page of records
 FIRST = 5  # items shown of each record
@@ -86,7 +88,25 @@ def sections(table: Table) -> list[Section]:
     whose = len(table.sweeps) > 1
     rows = [(row, f" ({sweep.title})" if whose else "") for sweep in table.sweeps for row in sweep.shown] + rows
     rows += [(row, f" ({course.title})") for course in table.courses for row in course.rows if not _finished(row)]
-    return [one for row, title in rows for one in _of_row(table, row, shape, title)]
+    return [one for row, title in rows for one in _of_row(table, row, shape, title)] + _of_captions(table)
+
+
+def _of_captions(table: Table) -> list[Section]:
+    """Return the records that cheap measures of captions are made of, by world and task; one may serve several measures."""
+    found: dict[tuple[At, str], dict[str, tuple[Result, ProxyFigures]]] = {}
+    for figures in table.proxies:
+        for at, results in figures.results.items():
+            told = found.setdefault((at, results[0].task), {})
+            told |= {anchor(one): (one, figures) for one in results if anchor(one) not in told}
+    return [_captions(table, at, task, list(told.values())) for (at, task), told in sorted(found.items())]
+
+
+def _captions(table: Table, at: At, task: str, told: list[tuple[Result, ProxyFigures]]) -> Section:
+    results = [one for one, _ in told]
+    entries = tuple(Entry(label(one.meta["column"]), one, _figure(_column(of), form_of(of), one)) for one, of in told)
+    where = ", ".join(f"{name} {value:g}" for name, value in zip(table.board.facts, at, strict=True))
+    items, note = _items(results[0])
+    return Section(f"Captions of {where}: {task}", entries, _facts(results, [entry.name for entry in entries]), items, note)
 
 
 def _finished(row: Row) -> bool:
@@ -119,16 +139,24 @@ def _name(result: Result, row: Row) -> str:
     return f"seed {result.meta['seed']}" if row.axis is not None and "seed" in result.meta else result.model
 
 
+def _column(figures: ProxyFigures) -> Column:
+    """Return a proxy as a column of what one record measured, which the proxy may hold against another."""
+    return replace(as_column(figures), label=figures.proxy.metric)
+
+
 def _figures(row: Row, columns: Asked, result: Result) -> tuple[tuple[str, str], ...]:
     """Return a record's own figures: of several seeds, those that the board's mean is made of."""
-    out = []
+    out: list[tuple[str, str]] = []
     for number, column, form in columns:
-        if all(result.path != one.path for one in row.cells[number].results):
-            continue
-        one = estimate_of(result.record["metrics"][column.metric])
-        half = "" if one.low is None or one.high is None else f" ± {form.figure((one.high - one.low) / 2)}"
-        out.append((named(column), f"{form.figure(one.value)}{half}"))
+        if any(result.path == one.path for one in row.cells[number].results):
+            out += _figure(column, form, result)
     return tuple(out)
+
+
+def _figure(column: Column, form: Form, result: Result) -> tuple[tuple[str, str], ...]:
+    one = estimate_of(result.record["metrics"][column.metric])
+    half = "" if one.low is None or one.high is None else f" ± {form.figure((one.high - one.low) / 2)}"
+    return ((named(column), f"{form.figure(one.value)}{half}"),)
 
 
 def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, str]:

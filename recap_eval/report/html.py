@@ -44,7 +44,7 @@ def _cells(shape: list[Form], row: Row, links: dict[str, str]) -> list[dict[str,
     for number, form in enumerate(shape):
         cell = row.cells.get(number)
         if cell is None:
-            out.append({"text": cells.NOT_RUN, "half": "", "delta": "", "best": False, "tied": False, "link": ""})
+            out.append(_bare(cells.NOT_RUN))
             continue
         out.append(
             {
@@ -77,7 +77,7 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str], looks
         }
         for sweep in table.sweeps
     ]  # fmt: skip
-    groups = [*_moves(table, links), *_proxies(table), *groups]
+    groups = [*_moves(table, links), *_proxies(table, links), *groups]
     groups += [
         {
             "title": recipes.title(gains), "support": recipes.sentences(table, gains), "has_delta": True,
@@ -106,8 +106,7 @@ def _moves(table: Table, links: dict[str, str]) -> list[dict[str, object]]:
         told = []
         for best in world.best:
             link = links[str(best.cell.results[0].path)] if best else ""
-            plain = {"half": "", "delta": "", "best": False, "tied": False, "link": link}
-            told.append({"text": best.text() if best else moves.EMPTY} | plain)
+            told.append(_bare(best.text() if best else moves.EMPTY, link))
         first, *others = (f"{value:g}" for value in world.at)
         rows.append((first, others, told))
     facts: dict[str, object] = {"title": moves.title(table), "support": moves.sentences(table, found) if found else []}
@@ -115,21 +114,30 @@ def _moves(table: Table, links: dict[str, str]) -> list[dict[str, object]]:
     return [facts | {"headers": [column.label for column in table.board.columns]}] if found else []
 
 
-def _proxies(table: Table) -> list[dict[str, object]]:
+def _proxies(table: Table, links: dict[str, str]) -> list[dict[str, object]]:
     """Return how cheap measures of captions go with gains, and what they are in each world; nothing of other boards."""
     found = moves.worlds(table)
     if not proxies.shown(table, found):
         return []
     trends = _plain(proxies.TITLE, proxies.grid(table, found), 3)
     of_worlds = _plain(proxies.VALUES.rstrip(":"), proxies.values(table, found), len(table.board.facts))
-    return [trends | {"support": proxies.sentences(table, found)}, of_worlds]
+    rows = []
+    for at in proxies.places(found):
+        first, *others = (f"{value:g}" for value in at)
+        told = proxies.figures_at(table, found, at)
+        rows.append((first, others, [_bare(shown, links[str(one.path)] if one else "") for shown, one in told]))
+    return [trends | {"support": proxies.sentences(table, found)}, of_worlds | {"rows": rows}]
+
+
+def _bare(shown: str, link: str = "") -> dict[str, object]:
+    """Return a cell that has neither interval nor mark."""
+    return {"text": shown, "half": "", "delta": "", "best": False, "tied": False, "link": link}
 
 
 def _plain(title: str, lines: list[list[str]], names: int) -> dict[str, object]:
     """Return a grid of texts, of which the first columns name a row."""
     head, *body = lines
-    void = {"half": "", "delta": "", "best": False, "tied": False, "link": ""}
-    rows = [(first, rest[: names - 1], [{"text": shown} | void for shown in rest[names - 1 :]]) for first, *rest in body]
+    rows = [(first, rest[: names - 1], [_bare(shown) for shown in rest[names - 1 :]]) for first, *rest in body]
     facts: dict[str, object] = {"title": title, "support": [], "has_delta": False, "after": "", "rows": rows}
     return facts | {"first": head[:names], "headers": head[names:]}
 

@@ -16,6 +16,7 @@ from recap_eval.table import Table
 def records_of(table: Table) -> list[Result]:
     """Return every record of a table, each once."""
     found = {str(one.path): one for row in all_rows(table) for cell in row.cells.values() for one in cell.results}
+    found |= {str(one.path): one for figures in table.proxies for some in figures.results.values() for one in some}
     return [found[path] for path in sorted(found)]
 
 

@@ -152,7 +152,7 @@ def grid(table: Table, found: Sequence[World], link: Link = plain) -> list[list[
     """Return the worlds as text, header first: a world a row, a column of the board a column."""
     lines = [[*table.board.facts, *(column.label for column in table.board.columns)]]
     for world in found:
-        told = [link(best.text(), best.cell) if best else EMPTY for best in world.best]
+        told = [link(best.text(), best.cell.results[0]) if best else EMPTY for best in world.best]
         lines.append([*(f"{value:g}" for value in world.at), *told])
     return lines
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from recap_eval.board import Column
 from recap_eval.differences import SeedScores, seed_scores
-from recap_eval.report.cells import NOT_RUN, base_name
-from recap_eval.report.forms import form, named
+from recap_eval.report.cells import NOT_RUN, Link, base_name, plain
+from recap_eval.report.forms import Form, form, named
 from recap_eval.report.moves import EMPTY, Trend, World, figure, resampled_trend
 from recap_eval.table import ProxyFigures, Table
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from recap_eval.results import Result
 
 RECAPTIONS = 0.0  # the place at which no original caption is shown
 FEWEST = 3  # worlds that are ranked: two always agree, or always do not
@@ -103,21 +105,42 @@ def _worlds(found: Sequence[World], figures: ProxyFigures, counts: Sequence[int]
     return (f"{few}" if few == many else f"{few}–{many}") + ties
 
 
+def measured(table: Table, found: Sequence[World]) -> list[ProxyFigures]:
+    """Return the proxies of a report that were measured."""
+    return [one for one in shown(table, found) if one.values]
+
+
+def places(found: Sequence[World]) -> list[tuple[float, ...]]:
+    """Return what was said of each world, in their order, each once."""
+    return list(dict.fromkeys(world.at for world in found))
+
+
+def form_of(figures: ProxyFigures) -> Form:
+    """Return the form in which a proxy's figures are told."""
+    return form(figures.scale, figures.unit, figures.values.values())
+
+
 def as_column(figures: ProxyFigures) -> Column:
     """Return a proxy as a column of figures."""
     one = figures.proxy
     return Column(one.task, one.version, one.metric, one.label, scale=figures.scale, unit=figures.unit)
 
 
-def values(table: Table, found: Sequence[World]) -> list[list[str]]:
+def values(table: Table, found: Sequence[World], link: Link = plain) -> list[list[str]]:
     """Return what the proxies that were measured say of each world as text, header first."""
-    there = [one for one in shown(table, found) if one.values]
-    shapes = [form(one.scale, one.unit, one.values.values()) for one in there]
-    lines = [[*table.board.facts, *(named(as_column(one)) for one in there)]]
-    for at in dict.fromkeys(world.at for world in found):
-        told = [shape.figure(one.values[at]) if at in one.values else NOT_RUN for one, shape in zip(there, shapes, strict=True)]
+    lines = [[*table.board.facts, *(named(as_column(one)) for one in measured(table, found))]]
+    for at in places(found):
+        told = [NOT_RUN if result is None else link(shown, result) for shown, result in figures_at(table, found, at)]
         lines.append([*(f"{value:g}" for value in at), *told])
     return lines
+
+
+def figures_at(table: Table, found: Sequence[World], at: tuple[float, ...]) -> list[tuple[str, Result | None]]:
+    """Return what the proxies that were measured say of one world, each with the first of the records behind it."""
+    return [
+        (form_of(one).figure(one.values[at]), one.results[at][0]) if at in one.values else (NOT_RUN, None)
+        for one in measured(table, found)
+    ]
 
 
 def sentences(table: Table, found: Sequence[World]) -> list[str]:

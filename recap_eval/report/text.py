@@ -28,6 +28,7 @@ from recap_eval.report.forms import is_percent, times
 from recap_eval.report.opening import opening
 from recap_eval.report.printed import derived
 from recap_eval.report.support import support
+from recap_eval.results import Result
 from recap_eval.table import Cell, Row, Table
 from recap_eval.tasks.generation import TABLE
 
@@ -148,7 +149,7 @@ def _over_worlds(table: Table, link: Link) -> list[str]:
     parts += [pipe(moves.grid(table, found, link)), MOVES]
     if proxies.shown(table, found):
         parts += [f"## {proxies.TITLE}", "\n".join(f"- {line}" for line in proxies.sentences(table, found))]
-        parts += [pipe(proxies.grid(table, found), ("gain",)), proxies.VALUES, pipe(proxies.values(table, found))]
+        parts += [pipe(proxies.grid(table, found), ("gain",)), proxies.VALUES, pipe(proxies.values(table, found, link))]
     return parts
 
 
@@ -177,14 +178,15 @@ def _looked(looks: Looks) -> str:
     return f"With images: {', '.join(f'[{escaped(title)}]({link})' for title, link in looks)}." if looks else ""
 
 
-def _linked(links: dict[str, str], shown: str, cell: Cell) -> str:
-    return f"[{shown}]({links[str(cell.results[0].path)]})"
+def _linked(links: dict[str, str], shown: str, result: Result) -> str:
+    return f"[{shown}]({links[str(result.path)]})"
 
 
 def records(table: Table) -> list[dict[str, object]]:
     """Return the table in long form, one record a figure, for csv and plots.
 
-    Where there are published rows, `kind` and `source` tell them from measured ones; they have neither interval nor rank.
+    Where there are published rows, or cheap measures of captions, `kind` and `source` tell them from measured ones; they have
+    neither interval nor rank.
     Values are not scaled. Where not all are shares, `unit` says what they are and `table_scale` by what tables multiply them.
     """
     groups = [(sweep.title, sweep.shown) for sweep in table.sweeps] + [(group.title, group.rows) for group in table.groups]
@@ -195,10 +197,23 @@ def records(table: Table) -> list[dict[str, object]]:
         for row in rows
         for number, cell in sorted(row.cells.items())
     ]
-    if not table.published:
-        return out
-    told = [_published_record(table, group, row, number) for group in table.published for row, number in _printed(table, group)]
-    return [{"kind": "measured", "source": ""} | record for record in out] + told
+    printed = [(group, row, number) for group in table.published for row, number in _printed(table, group)]
+    told = _proxy_records(table) + [_published_record(table, *one) for one in printed]
+    return [{"kind": "measured", "source": ""} | record for record in out] + told if told else out
+
+
+def _proxy_records(table: Table) -> list[dict[str, object]]:
+    """Return the cheap measures of captions that a report tells of, a world a record."""
+    found, names = moves.worlds(table), table.board.facts
+    return [
+        {"kind": "proxy", "source": " ".join(one.model for one in figures.results[at])}
+        | {"sweep": ", ".join(f"{name} {value:g}" for name, value in zip(names, at, strict=True)), "row": figures.proxy.label}
+        | {"task": figures.results[at][0].task, "task_version": figures.proxy.version, "metric": figures.proxy.metric}
+        | {"label": figures.proxy.label, "value": _rounded(figures.values[at])}
+        for figures in proxies.measured(table, found)
+        for at in proxies.places(found)
+        if at in figures.values
+    ]
 
 
 def _printed(table: Table, group: PublishedTable) -> list[tuple[PublishedRow, int]]:

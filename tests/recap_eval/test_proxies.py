@@ -1,5 +1,6 @@
 """Cheap measures of captions against gains: whose results count, how they join trainings, the correlation, the report."""
 
+import csv
 import itertools
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy.stats import spearmanr
 
 from recap_eval.board import load_board
 from recap_eval.leaderboard import build_table
+from recap_eval.report.evidence import anchor
 from recap_eval.report.moves import EMPTY, Trend, worlds
 from recap_eval.report.plots.proxies import against_proxies
 from recap_eval.report.proxies import TITLE, gain, grid, proxy_trend, sentences, shown, values
@@ -251,3 +253,28 @@ def test_the_shipped_board_holds_truth_clip_and_judges_against_the_gain(tmp_path
     asked = [(one.task, one.minus) for one in load_board("best-mix", tmp_path).proxies]
     families = (FAMILIES[key].name for key in ("truth", "truth", "clip", "judge"))
     assert asked == list(zip(families, ("", *["org_caption"] * 3), strict=True))
+
+
+def test_each_figure_of_the_captions_leads_to_its_records_and_stands_in_the_csv(root):
+    train(root, drawn())
+    for rank, world in enumerate(WORLDS[1:]):
+        measure(root, world, "re_caption", 0.1 + rank / 10)
+        measure(root, world, "org_caption", 0.5)
+    render_board("mine", root, root / "r")
+    texts = {form: (root / "r" / f"mine.{form}").read_text() for form in ("md", "html")}
+    records = {form: (root / "r" / f"mine-records.{form}").read_text() for form in ("md", "html")}
+    table = build_table("mine", root)
+    for figures in table.proxies[:2]:
+        for results in figures.results.values():
+            at = anchor(results[0])
+            assert f"mine-records.md#{at}" in texts["md"] and f"mine-records.html#{at}" in texts["html"]
+            for one in results:  # those that it is less, too
+                assert records["md"].count(f'<a id="{anchor(one)}"></a>') == 1 == records["html"].count(f'id="{anchor(one)}"')
+    assert "## Captions of noise 0.8, error 0.4: captions-truth" in records["md"]
+    rows = [row for row in csv.DictReader((root / "r" / "mine.csv").open()) if row["kind"] == "proxy"]
+    assert [(row["label"], row["sweep"], float(row["value"])) for row in rows] == [
+        (label, f"noise {world[0]:g}, error {world[1]:g}", pytest.approx(0.1 + rank / 10 - less))
+        for label, less in (("true", 0), ("truer", 0.5))
+        for world, rank in sorted((world, rank) for rank, world in enumerate(WORLDS[1:]))
+    ]
+    assert rows[-1]["source"].split()[0] != rows[-1]["source"].split()[1]
