@@ -60,7 +60,8 @@ def _what(table: Table) -> str:
     for sweep in table.sweeps:
         seeds = sorted({len(row.seeds) for row in sweep.rows})
         each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        places = ", ".join(row.label for row in sweep.shown)
+        along, beside = (", ".join(row.label for row in rows) for rows in (sweep.rows, sweep.beside))
+        places = f"{along} and {beside}" if beside else along
         parts.append(f"p = {places} with {each} training seed{'' if seeds == [1] else 's'} each")
     counted = Counter(parts)
     told = [f"{part}{f', {times} times' if times > 1 else ''}" for part, times in counted.items()]

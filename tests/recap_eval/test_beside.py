@@ -87,7 +87,7 @@ def test_it_is_said_and_stands_in_the_csv_the_records_and_the_page(tmp_path, val
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "reports" / "mine.md").read_text()
     assert "Better than p = 1: p = 0.5, concat." in text and "Only p = 0, 0.5, 1 were trained" in text
-    assert "Measured: p = 0, 0.5, 1, concat with 4 training seeds each" in text
+    assert "Measured: p = 0, 0.5, 1 and concat with 4 training seeds each" in text
     page = (tmp_path / "reports" / "mine.html").read_text()
     assert text.index("![") < text.index("\n## ") and page.index("<figure") < page.index("<section"), "plots come first"
     with (tmp_path / "reports" / "mine.csv").open() as file:
