@@ -1,11 +1,13 @@
 """Plots beside a board: what is drawn is the table's figures, turned, averaged and binned as they say."""
 
 import re
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from records import RUN, put, put_captions, scores
 
 from recap_eval.board import load_board
@@ -14,7 +16,9 @@ from recap_eval.leaderboard import build_table
 from recap_eval.report.plots.drawing import rounded
 from recap_eval.report.plots.drawings import DRAWINGS
 from recap_eval.report.plots.mix import gains, trade_off
+from recap_eval.report.plots.panels import CROWD, apart
 from recap_eval.report.plots.progress import over_samples
+from recap_eval.report.plots.style import STYLE, new_figure
 from recap_eval.report.plots.truth import BINS, FEWEST, over_truth
 from recap_eval.report.render import check_board, render_board
 from recap_eval.stats import mean_over_seeds
@@ -76,7 +80,7 @@ def test_gains_are_the_tables_differences_with_their_marks(tmp_path):
             (100 * one.estimate.value, 100 * one.estimate.low, 100 * one.estimate.high), rel=1e-5
         )
         assert separable == one.separable
-    assert any(point[-1] for point in curve["points"]) and by_title(gains(table), "a")[0]["title"] == table.sweeps[0].title
+    assert any(point[-1] for point in curve["points"]) and by_title(gains(table), "a")[0]["title"] == RUN["recipe"]
     assert [panel["label"] for panel in gains(table)["panels"]] == [
         "a, points (n=200)", "b, points (n=200)", "c, points (n=200)", "both, points",
     ]  # fmt: skip
@@ -211,3 +215,80 @@ def test_every_plot_has_words_for_those_who_cannot_see_it(tmp_path):
 
 def test_digits_beyond_the_sixth_are_not_kept():
     assert rounded({"a": [1.23456789, (2, None, True)], "b": "x"}) == {"a": [1.23457, [2, None, True]], "b": "x"}
+
+
+@pytest.mark.parametrize(
+    ("titles", "names"),
+    [
+        (["tiny, 1,000 samples seen, bf16, training data 0f"], ["tiny"]),
+        (["tiny, 1,000 samples seen, bf16", "wide, 1,000 samples seen, bf16"], ["tiny", "wide"]),
+        (["tiny, noise 0.1, training data 0f", "tiny, noise 0.4, training data 1f"], ["noise 0.1", "noise 0.4"]),
+        (["tiny, noise 0.1, error 0", "tiny, noise 0.1, error 1", "tiny, noise 0.4, error 0"],
+         ["noise 0.1, error 0", "noise 0.1, error 1", "noise 0.4, error 0"]),
+        (["tiny, 9 samples seen, fp32", "tiny, 9 samples seen"], ["tiny, 9 samples seen, fp32", "tiny, 9 samples seen"]),
+        (["same", "same"], ["same", "same"]),
+        ([], []),
+    ],
+)  # fmt: skip
+def test_curves_are_told_apart_in_few_words(titles, names):
+    assert apart(titles) == names
+
+
+def painted(drawing, found):
+    """Return the figure of a plot, laid out as in its files."""
+    with mpl.rc_context(STYLE):
+        figure = new_figure(drawing.size(found))
+        drawing.paint(figure, found)
+        ConstrainedLayoutEngine().execute(figure)
+    return figure
+
+
+@pytest.mark.parametrize("count", [CROWD, CROWD + 5])
+def test_many_curves_hide_no_intervals_behind_each_other_and_their_names_fit(tmp_path, count):
+    for number in range(count):
+        table = fill(
+            tmp_path,
+            seeds=(0, 1),
+            more={"recipe": f"a-recipe-with-a-name-too-long-for-two-in-a-line-{number}", "samples_seen": number},
+        )
+    known = {drawing.name: (drawing, drawing.find(table)) for drawing in DRAWINGS}
+    many = count > CROWD
+    for name in ("", "gain", "trade-off"):
+        figure = painted(*known[name])
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and len(legend.get_texts()) == count, name
+        if name != "trade-off":
+            assert any(axis.collections for axis in figure.axes) != many
+            assert ("intervals are in the table" in figure.get_supxlabel()) == many
+    looks = {(line.get_color(), line.get_marker()) for line in painted(*known[""]).axes[0].lines if line.get_label()[0] != "_"}
+    assert len(looks) == count
+
+
+def test_worlds_are_told_apart_by_colour_and_marker_of_what_was_said_of_them(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "mine.toml").write_text(MIXES.replace('axis_label = "p"', 'axis_label = "p"\nfacts = ["noise", "error"]'))
+    for noise in (0.1, 0.8):
+        for error in (0, 1):
+            for p in (0.0, 1.0):
+                said = {"facts": {"noise": noise, "error": error}, "train_data": f"{noise}{error}"}
+                meta = RUN | {"p_original": p, "seed": 0} | said
+                put(tmp_path / "x", "scenes-zeroshot", f"m-{noise}-{error}-{p}", {"acc1": scores([1.0, 0.0])}, meta=meta)
+    found = [(curve["title"], curve["look"]) for curve in gains(build_table("mine", tmp_path / "x"))["panels"][0]["curves"]]
+    assert dict(found) == {
+        "error 0, noise 0.1": [0, 0], "error 1, noise 0.1": [0, 1],
+        "error 0, noise 0.8": [1, 0], "error 1, noise 0.8": [1, 1],
+    }  # fmt: skip
+
+
+def test_names_of_places_hide_neither_points_nor_each_other(tmp_path):
+    drawing = next(one for one in DRAWINGS if one.name == "trade-off")
+    points = [[place / 100, [50 + place % 3, 40, 130], [60 - place / 90, 20, 90]] for place in range(0, 101, 5)]
+    curve = {"kind": "measured", "title": "t", "points": points}
+    found = {"x": "x", "y": "y", "over": ["b"], "ends": [0.0, 100.0], "curves": [curve]}
+    figure = painted(drawing, found)
+    axis, renderer = figure.axes[0], figure.canvas.get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in axis.texts]
+    assert 3 < len(boxes) < len(points)  # those without room are told by the mouse
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert all(bar.get_paths()[0].vertices.max() <= 100 for bar in axis.collections)

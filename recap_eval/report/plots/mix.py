@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.board import Board, Column, Mean
 from recap_eval.published import PublishedTable
 from recap_eval.report.cells import base_name
-from recap_eval.report.forms import unit_of
+from recap_eval.report.forms import is_percent, unit_of
 from recap_eval.report.plots.drawing import Drawing, rounded
 from recap_eval.report.plots.over_axis import curves
-from recap_eval.report.plots.panels import MEASURED, PUBLISHED, Curve, legend, looks, panel_axes, said, size_of
+from recap_eval.report.plots.panels import (
+    MEASURED,
+    PUBLISHED,
+    Curve,
+    crowded,
+    cut,
+    heads,
+    legend,
+    looks,
+    panel_axes,
+    said,
+    size_of,
+)
 from recap_eval.report.plots.style import tell
 from recap_eval.report.printed import mean_of
 from recap_eval.stats import Estimate, mean_over_seeds
 from recap_eval.table import Cell, Row, Sweep, Table
+from recap_eval.tasks.base import PERCENT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,18 +37,21 @@ if TYPE_CHECKING:
 
 
 UNITS = {"%": "points"}  # of a difference of per cent
+POINTS = 72  # in an inch
+ROOM, APART = (9, 7), (15, 9)  # of a place's name, across and up, in points: from points, and from other names
+BESIDE = ((11, 7), (-11, -8), (11, -8), (-11, 7), (0, 10), (0, -11))  # where it may stand
 
 
 def gains(table: Table) -> dict[str, Any] | None:
     """Return each column's differences to the baseline, turned so that more is better; None if there are none."""
     sweeps, printed = curves(table)
-    panels = []
+    panels, named = [], list(zip(sweeps, heads(table, sweeps), strict=True))
     for number, column in enumerate(table.board.columns):
-        found = [_gain_curve(sweep, number, column) for sweep in sweeps]
+        found = [head | {"points": _gains(sweep, number, column)} for sweep, head in named]
         found += [_printed_gains(table.board, group, column) for group in printed]
         if any(curve["points"] for curve in found):
             panels.append({"label": _gained(column, sweeps, number), "curves": found})
-    panels += [panel for mean in table.board.means if _drawn(panel := _mean_panel(table, sweeps, printed, mean))]
+    panels += [panel for mean in table.board.means if _drawn(panel := _mean_panel(table, named, printed, mean))]
     told = {"axis": table.board.axis_label, "base": base_name(table.board), "place": table.board.baseline}
     return rounded(told | {"panels": panels}) if panels else None
 
@@ -44,7 +62,7 @@ def _gained(column: Column, sweeps: list[Sweep], number: int) -> str:
     return column.label + (f", {unit}" if unit else "") + (f" (n={n})" if n else "")
 
 
-def _gain_curve(sweep: Sweep, number: int, column: Column) -> Curve:
+def _gains(sweep: Sweep, number: int, column: Column) -> list[list[Any]]:
     """Return points [p, gain, low, high, separable after Holm's correction], an end of an unknown interval being None."""
     turn = column.scale * (1 if column.higher_is_better else -1)
     points = []
@@ -52,7 +70,7 @@ def _gain_curve(sweep: Sweep, number: int, column: Column) -> Curve:
         found = row.cells[number].to_baseline if number in row.cells else None
         if found is not None:
             points.append([row.axis, *_turned(found.estimate, turn), found.separable])
-    return {"kind": MEASURED, "title": sweep.title, "points": points}
+    return points
 
 
 def _turned(found: Estimate, turn: float) -> list[float | None]:
@@ -76,10 +94,10 @@ def _over_base(placed: dict[float | None, float | None], baseline: float) -> lis
     return [] if base is None else [(place, value - base) for place, value in sorted(known.items())]
 
 
-def _mean_panel(table: Table, sweeps: list[Sweep], printed: list[PublishedTable], mean: Mean) -> dict[str, Any]:
+def _mean_panel(table: Table, named: list[tuple[Sweep, Curve]], printed: list[PublishedTable], mean: Mean) -> dict[str, Any]:
     """Return the gains of a mean over columns: paired by seed, or of printed figures; nothing of them is tested."""
     board = table.board
-    found = [{"kind": MEASURED, "title": one.title, "points": _mean_gains(board, one, _numbers(board, mean))} for one in sweeps]
+    found = [head | {"points": _mean_gains(board, sweep, _numbers(board, mean))} for sweep, head in named]
     for group in printed:
         placed = {row.place(board.axis): mean_of(board, row, mean) for row in group.rows}
         points = [[place, gain, None, None, False] for place, gain in _over_base(placed, board.baseline)]
@@ -103,31 +121,43 @@ def _mean_gains(board: Board, sweep: Sweep, numbers: list[int]) -> list[list[Any
 
 
 def _paint_gains(figure: Figure, found: dict[str, Any]) -> None:
-    axes = panel_axes(figure, found["panels"])
+    axes, many = panel_axes(figure, found["panels"]), crowded(found["panels"])
     for axis, panel in zip(axes, found["panels"], strict=True):
         axis.axhline(0, color="#666666", linewidth=0.9)
         for curve, style in looks(panel["curves"]):
             _paint_gain(axis, curve, style, found["place"])
+            (_fill_apart if many else _paint_intervals)(axis, curve, style)
         axis.margins(y=0.16)
     figure.supylabel(f"gain over {found['base']} (up is better)", fontsize=9, parse_math=False)
     bars = "bar: 95 % interval of the paired difference; *: after Holm's correction; of means nothing is tested"
     kinds = {curve["kind"] for panel in found["panels"] for curve in panel["curves"] if curve["points"]}
+    bars = "filled: different after Holm's correction; intervals are in the table" if many else bars
     told = bars if MEASURED in kinds else "differences of printed figures, without interval"
     figure.supxlabel(f"{found['axis']}   ({told})", fontsize=9, parse_math=False)
     legend(figure, axes)
 
 
 def _paint_gain(axis: Axes, curve: Curve, style: dict[str, Any], base: float) -> None:
-    from matplotlib.transforms import ScaledTranslation
-
     line = sorted([(point[0], point[1]) for point in curve["points"]] + [(base, 0.0)])
     axis.plot(*zip(*line, strict=True), label=curve["title"], **style)
+    tell(axis, curve["points"], [said(f"p = {place:g}", rest[:3], curve["title"]) for place, *rest in curve["points"]])
+
+
+def _fill_apart(axis: Axes, curve: Curve, style: dict[str, Any]) -> None:
+    """Empty the points of a measured curve that are not different from the baseline."""
+    void = [(place, value) for place, value, *_, separable in curve["points"] if not separable]
+    if curve["kind"] == MEASURED and void:
+        axis.plot(*zip(*void, strict=True), **style | {"linestyle": "none", "markerfacecolor": "white"})
+
+
+def _paint_intervals(axis: Axes, curve: Curve, style: dict[str, Any]) -> None:
+    """Draw the intervals of a curve, and stars above those of points that are different from the baseline."""
+    from matplotlib.transforms import ScaledTranslation
+
     known = [point for point in curve["points"] if point[2] is not None]
     if known:  # one artist for all: a report of dozens of sweeps has thousands of bars
         places, _, lows, highs, _ = zip(*known, strict=True)
         axis.vlines(places, lows, highs, color=style["color"], linewidth=1.4, alpha=0.7)
-    told = [said(f"p = {place:g}", rest[:3], curve["title"]) for place, *rest in curve["points"]]
-    tell(axis, curve["points"], told)
     apart = [(place, value if high is None else high) for place, value, _, high, separable in curve["points"] if separable]
     if apart:
         above = ScaledTranslation(0, 5 / 72, axis.figure.dpi_scale_trans)
@@ -143,11 +173,14 @@ def trade_off(table: Table) -> dict[str, Any] | None:
     number, column = next((n, one) for n, one in enumerate(board.columns) if one.label == board.trade_off[0])
     mean = next(one for one in board.means if one.label == board.trade_off[1])
     sweeps, printed = curves(table)
-    found = [_trade_curve(board, sweep, number, mean) for sweep in sweeps]
+    named = zip(sweeps, heads(table, sweeps), strict=True)
+    found = [head | {"points": _trade(board, sweep, number, mean)} for sweep, head in named]
     found += [_printed_trade(board, group, column, mean) for group in printed]
     shown = [curve for curve in found if len(curve["points"]) > 1]
     labels = {"x": _axis(table, [number], column.label), "y": _axis(table, _numbers(board, mean), mean.label)}
-    return rounded(labels | {"over": list(mean.over), "curves": shown}) if shown else None
+    shares = all(is_percent(board.columns[one]) for one in (number, *_numbers(board, mean)))
+    told: dict[str, Any] = {"over": list(mean.over), "curves": shown} | ({"ends": [0.0, PERCENT]} if shares else {})
+    return rounded(labels | told) if shown else None
 
 
 def _numbers(board: Board, mean: Mean) -> list[int]:
@@ -163,14 +196,14 @@ def _axis(table: Table, numbers: list[int], label: str) -> str:
     return f"{label}{f', {unit}' if unit else ''}{n}"
 
 
-def _trade_curve(board: Board, sweep: Sweep, number: int, mean: Mean) -> Curve:
+def _trade(board: Board, sweep: Sweep, number: int, mean: Mean) -> list[list[Any]]:
     """Return points [p, [x, low, high], [y, low, high]]; an end of an unknown interval is None."""
     points = []
     for row in sweep.rows:
         averaged = _mean(board, row, _numbers(board, mean))
         if number in row.cells and averaged is not None:
             points.append([row.axis, _ends(row.cells[number].estimate, board.columns[number].scale), _ends(averaged, 1.0)])
-    return {"kind": MEASURED, "title": sweep.title, "points": points}
+    return points
 
 
 def _mean(board: Board, row: Row, numbers: list[int]) -> Estimate | None:
@@ -209,30 +242,49 @@ def _printed_trade(board: Board, group: PublishedTable, column: Column, mean: Me
 
 
 def _paint_trade(figure: Figure, found: dict[str, Any]) -> None:
-    from matplotlib.patheffects import withStroke
-
-    axis = figure.subplots()
+    axis, limits = figure.subplots(), found.get("ends", [-math.inf, math.inf])
     for curve, style in looks(found["curves"]):
         points = [(x[0], y[0]) for _, x, y in curve["points"]]
         axis.plot(*zip(*points, strict=True), label=curve["title"], **style)
         texts = [f"p = {place:g}: {x[0]:.4g} and {y[0]:.4g}, {curve['title']}" for place, x, y in curve["points"]]
         tell(axis, points, texts)
-        for turn, (place, (x, left, right), (y, low, high)) in enumerate(curve["points"]):
-            if left is not None:
-                axis.hlines(y, left, right, color=style["color"], alpha=0.6, linewidth=1)
-            if low is not None:
-                axis.vlines(x, low, high, color=style["color"], alpha=0.6, linewidth=1)
-            halo: dict[str, Any] = {"path_effects": [withStroke(linewidth=2.5, foreground="white")], "zorder": 5}
-            beside = ((6, 4), (-6, -11))[turn % 2]  # by turns on either side, so that points close together can be told apart
-            where: dict[str, Any] = {"textcoords": "offset points", "ha": ("left", "right")[turn % 2], "fontsize": 8}
-            axis.annotate(f"{place:g}", (x, y), beside, color=style["color"], **where, **halo)
+        for _, (x, *across), (y, *up) in curve["points"]:
+            if None not in across:
+                axis.hlines(y, *cut(across, limits), color=style["color"], alpha=0.45, linewidth=1)
+            if None not in up:
+                axis.vlines(x, *cut(up, limits), color=style["color"], alpha=0.45, linewidth=1)
+    axis.margins(0.08)
+    _name_places(axis, found["curves"])
     axis.set_xlabel(found["x"], parse_math=False)
     axis.set_ylabel(found["y"], parse_math=False)
-    axis.margins(0.08)
     bars = "; bars: 95 % intervals" if any(curve["kind"] == MEASURED for curve in found["curves"]) else ""
     told = f"beside points: p{bars}; the mean is over {', '.join(found['over'])}"
     figure.supxlabel(told, fontsize=7.5, color="#555555", parse_math=False)
     legend(figure, [axis])
+
+
+def _name_places(axis: Axes, curves: list[Curve]) -> None:
+    """Write its p beside each point, where it hides neither another nor a point; the mouse tells of those that find no room."""
+    from matplotlib.patheffects import withStroke
+
+    put: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 8, "zorder": 5}
+    put |= {"path_effects": [withStroke(linewidth=2.5, foreground="white")]}
+    known = [(place, (x[0], y[0]), style["color"]) for curve, style in looks(curves) for place, x, y in curve["points"]]
+    axis.autoscale_view()  # or the limits are settled later, and nothing lies where it seems to
+    spots = [tuple(POINTS / axis.figure.dpi * axis.transData.transform(at)) for _, at, _ in known]
+    names: list[tuple[float, float]] = []
+    for (place, at, colour), own in zip(known, spots, strict=True):
+        for beside in BESIDE:
+            name = (own[0] + beside[0], own[1] + beside[1])
+            points = [spot for spot in spots if spot != own]
+            if _clear(name, points, *ROOM) and _clear(name, names, *APART):
+                names.append(name)
+                axis.annotate(f"{place:g}", at, beside, color=colour, **put)
+                break
+
+
+def _clear(name: tuple[float, float], others: Sequence[tuple[float, ...]], wide: float, high: float) -> bool:
+    return all(abs(name[0] - x) > wide or abs(name[1] - y) > high for x, y in others)
 
 
 DRAWINGS = (

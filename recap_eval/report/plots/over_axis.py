@@ -9,7 +9,19 @@ from recap_eval.published import PublishedTable
 from recap_eval.report.cells import base_name
 from recap_eval.report.forms import is_percent, titled
 from recap_eval.report.plots.drawing import Drawing, rounded
-from recap_eval.report.plots.panels import MEASURED, PUBLISHED, Curve, legend, looks, panel_axes, said, size_of
+from recap_eval.report.plots.panels import (
+    MEASURED,
+    PUBLISHED,
+    Curve,
+    crowded,
+    cut,
+    heads,
+    legend,
+    looks,
+    panel_axes,
+    said,
+    size_of,
+)  # fmt: skip
 from recap_eval.report.plots.style import tell
 from recap_eval.table import Sweep, Table
 from recap_eval.tasks.base import PERCENT
@@ -39,7 +51,7 @@ def scores(table: Table) -> dict[str, Any] | None:
 
 def _panel(table: Table, sweeps: list[Sweep], printed: list[PublishedTable], number: int) -> dict[str, Any]:
     column = table.board.columns[number]
-    found = [_measured(sweep, number, column.scale) for sweep in sweeps]
+    found = [_measured(sweep, head, number, column.scale) for sweep, head in zip(sweeps, heads(table, sweeps), strict=True)]
     found += [_printed(group, column, table.board.axis) for group in printed]
     cells = [row.cells[number] for sweep in sweeps for row in sweep.rows if number in row.cells]
     chance = cells[0].results[0].record["metrics"][column.metric]["chance"] if cells else None
@@ -48,7 +60,7 @@ def _panel(table: Table, sweeps: list[Sweep], printed: list[PublishedTable], num
     return panel | ({"ends": [0.0, PERCENT]} if is_percent(column) else {})
 
 
-def _measured(sweep: Sweep, number: int, scale: float) -> Curve:
+def _measured(sweep: Sweep, head: Curve, number: int, scale: float) -> Curve:
     """Return points [p, score, low, high], and rows at no place as [label, score]; an end of an unknown interval is None."""
     points = []
     for row in sweep.rows:
@@ -57,7 +69,7 @@ def _measured(sweep: Sweep, number: int, scale: float) -> Curve:
             ends = [None if end is None else scale * end for end in (one.low, one.high)]
             points.append([row.axis, scale * one.value, *ends])
     level = [[row.label, scale * row.cells[number].estimate.value] for row in sweep.beside if number in row.cells]
-    return {"kind": MEASURED, "title": sweep.title, "points": points} | ({"beside": level} if level else {})
+    return head | {"points": points} | ({"beside": level} if level else {})
 
 
 def _printed(group: PublishedTable, column: Column, axis: str) -> Curve:
@@ -68,13 +80,17 @@ def _printed(group: PublishedTable, column: Column, axis: str) -> Curve:
 
 
 def _paint(figure: Figure, found: dict[str, Any]) -> None:
-    axes = panel_axes(figure, found["panels"])
+    axes, many = panel_axes(figure, found["panels"]), crowded(found["panels"])
     for axis, panel in zip(axes, found["panels"], strict=True):
         for curve, style in looks(panel["curves"]):
-            _paint_curve(axis, curve, style, found["place"], panel.get("ends"))
+            _paint_curve(axis, curve, style)
+            if curve["kind"] == MEASURED and not many:
+                _paint_band(axis, curve, style, panel.get("ends"))
+                _paint_levels(axis, curve, style, found["place"])
         if panel["chance"] is not None:
             axis.axhline(panel["chance"], color="#666666", linestyle=":", linewidth=0.9)
     told = f"band: 95 % interval; dashed: {found['base']}; dotted: chance{_levels(found['panels'])}"
+    told = "intervals are in the table; dotted: chance" if many else told
     if PUBLISHED in found["kinds"]:
         measured = MEASURED in found["kinds"]
         told = f"{told.replace('dashed', 'level dashed')}; hollow: published" if measured else "no interval was published"
@@ -90,22 +106,28 @@ def _levels(panels: list[dict[str, Any]]) -> str:
     return f"; dash-dotted: {', '.join(labels)}" if labels else ""
 
 
-def _paint_curve(axis: Axes, curve: Curve, style: dict[str, Any], base: float, ends: list[float] | None) -> None:
-    """Draw a curve; its band is cut where no figure can lie."""
+def _paint_curve(axis: Axes, curve: Curve, style: dict[str, Any]) -> None:
     points = curve["points"]
-    x, y = [point[0] for point in points], [point[1] for point in points]
-    axis.plot(x, y, label=curve["title"], **style)
+    axis.plot([point[0] for point in points], [point[1] for point in points], label=curve["title"], **style)
     tell(axis, points, [said(f"p = {place:g}", rest, curve["title"]) for place, *rest in points])
-    if curve["kind"] == MEASURED:
-        low, high = ([point[1] if point[end] is None else point[end] for point in points] for end in (2, 3))
-        if ends is not None:
-            low, high = ([min(max(value, ends[0]), ends[1]) for value in side] for side in (low, high))
-        axis.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
-        for place, value in zip(x, y, strict=True):
-            if place == base:
-                axis.axhline(value, color=style["color"], linestyle="--", linewidth=0.9, alpha=0.8)
-        for _, value in curve.get("beside", ()):
-            axis.axhline(value, color=style["color"], linestyle="-.", linewidth=1.1)
+
+
+def _paint_band(axis: Axes, curve: Curve, style: dict[str, Any], ends: list[float] | None) -> None:
+    """Draw a curve's intervals, cut where no figure can lie."""
+    points = curve["points"]
+    low, high = ([point[1] if point[end] is None else point[end] for point in points] for end in (2, 3))
+    if ends is not None:
+        low, high = cut(low, ends), cut(high, ends)
+    axis.fill_between([point[0] for point in points], low, high, color=style["color"], alpha=0.18, linewidth=0)
+
+
+def _paint_levels(axis: Axes, curve: Curve, style: dict[str, Any], base: float) -> None:
+    """Draw the level of a curve's baseline, and those of rows at no place on the axis."""
+    for place, value, *_ in curve["points"]:
+        if place == base:
+            axis.axhline(value, color=style["color"], linestyle="--", linewidth=0.9, alpha=0.8)
+    for _, value in curve.get("beside", ()):
+        axis.axhline(value, color=style["color"], linestyle="-.", linewidth=1.1)
 
 
 DRAWINGS = (Drawing("", "Each score over p, with 95 % intervals where measured", scores, _paint, size_of),)

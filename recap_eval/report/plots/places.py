@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from recap_eval.report.moves import worlds
 from recap_eval.report.plots.drawing import Drawing, rounded
-from recap_eval.report.plots.panels import panel_axes, size_of
+from recap_eval.report.plots.panels import WIDTH, panel_axes, wide_and_high
 from recap_eval.table import Table
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _paint(figure: Figure, found: dict[str, Any]) -> None:
             axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shades(p), edgecolor="white", linewidth=1))
             colour = "white" if p > WHITE_ABOVE else "black"
             put: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6.5, "parse_math": False}
-            axis.annotate(words.replace("; ", "\n"), (x, y), color=colour, **put)
+            axis.annotate(re.sub("; | (?=[{[])", "\n", words), (x, y), color=colour, **put)
         axis.set_xticks(range(len(across)), [f"{value:g}" for value in across])
         axis.set_yticks(range(len(up)), [f"{value:g}" for value in up])
         axis.set_xlim(-0.5, len(across) - 0.5)
@@ -53,4 +54,10 @@ def _paint(figure: Figure, found: dict[str, Any]) -> None:
     figure.colorbar(ScalarMappable(Normalize(0, 1), shades), ax=axes, shrink=0.8, pad=0.01).set_label("best p")
 
 
-DRAWINGS = (Drawing("map", "Where the best p lies, by what was said of the data", best_places, _paint, size_of),)
+def _size(found: dict[str, Any]) -> tuple[float, float]:
+    """Return a size in which four short lines stand in each cell."""
+    rows = len({above for panel in found["panels"] for above, *_ in panel["cells"]})
+    return WIDTH, wide_and_high(len(found["panels"]))[1] * (0.6 * rows + 0.8) + 0.6
+
+
+DRAWINGS = (Drawing("map", "Where the best p lies, by what was said of the data", best_places, _paint, _size),)

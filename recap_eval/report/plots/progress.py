@@ -9,8 +9,8 @@ from recap_eval.artifact import RUN_FACTS, SEEN
 from recap_eval.files import canonical_json
 from recap_eval.report.forms import titled
 from recap_eval.report.plots.drawing import Drawing, rounded
-from recap_eval.report.plots.panels import panel_axes, said, size_of
-from recap_eval.report.plots.style import COLOURS, tell, words
+from recap_eval.report.plots.panels import apart, legend_of, panel_axes, said, size_of
+from recap_eval.report.plots.style import COLOURS, tell
 from recap_eval.table import Row, Sweep, Table
 
 if TYPE_CHECKING:
@@ -44,12 +44,10 @@ Curved = tuple[float | None, str, list[Stage]]  # place on the axis, name, rows 
 def _courses(table: Table) -> list[Curved]:
     """Return trainings on their way: by their p, where that tells them apart."""
     places = [course.axis for course in table.courses]
-    found = []
-    for course in table.courses:
-        clear = course.axis is not None and places.count(course.axis) == 1
-        label = f"p = {course.axis:g}" if clear else course.title
-        found.append((course.axis, label, [(row, row.seen) for row in course.rows if row.seen is not None]))
-    return found
+    clear = None not in places and len(set(places)) == len(places)
+    names = [f"p = {place:g}" for place in places] if clear else apart([course.title for course in table.courses])
+    stages = [[(row, row.seen) for row in course.rows if row.seen is not None] for course in table.courses]
+    return list(zip(places, names, stages, strict=True))
 
 
 def _lengths(table: Table) -> list[Curved]:
@@ -104,7 +102,7 @@ def _paint(figure: Figure, found: dict[str, Any]) -> None:
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     figure.supxlabel("samples seen   (band: 95 % interval)", fontsize=9)
     if len(known) > 1 or found["panels"][0]["curves"][0]["p"] is not None:
-        words(figure.legend(list(known.values()), list(known), loc="outside upper center", ncols=4, frameon=False))
+        legend_of(figure, known)
 
 
 TITLE = "Each score over the samples that training has seen, a curve a training"

@@ -9,8 +9,8 @@ from recap_eval.report.forms import named, unit_of
 from recap_eval.report.moves import World, figure, worlds
 from recap_eval.report.plots.drawing import Drawing, rounded
 from recap_eval.report.plots.mix import UNITS
-from recap_eval.report.plots.panels import WIDTH, legend, said
-from recap_eval.report.plots.style import COLOURS, HOLLOW, tell
+from recap_eval.report.plots.panels import WIDTH, legend, look_of, said
+from recap_eval.report.plots.style import COLOURS, MARKS, tell
 from recap_eval.report.proxies import RECAPTIONS, Gain, as_column, gain, proxy_trend, shown
 from recap_eval.stats import mean_over_seeds
 from recap_eval.table import ProxyFigures, Table
@@ -78,18 +78,13 @@ def _paint(figure: Figure, found: dict[str, Any]) -> None:
 
 def _paint_panel(axis: Axes, panel: dict[str, Any], found: dict[str, Any]) -> None:
     for x, y, low, high, at in panel["points"]:
-        colour, marker = _look(at, found["worlds"])
+        colour, mark = look_of(at, found["worlds"])
+        style: dict[str, Any] = {"color": COLOURS[colour % len(COLOURS)], "marker": MARKS[mark % len(MARKS)], "markersize": 4.5}
         if low is not None:
-            axis.vlines(x, low, high, color=colour, linewidth=1.1, alpha=0.6)
-        axis.plot([x], [y], color=colour, marker=marker, markersize=4.5, linestyle="none", label=_name(at, found["facts"]))
+            axis.vlines(x, low, high, color=style["color"], linewidth=1.1, alpha=0.6)
+        axis.plot([x], [y], linestyle="none", label=_name(at, found["facts"]), **style)
     if panel["points"]:
         tell(axis, panel["points"], [said(f"{x:.4g}", rest, _name(at, found["facts"])) for x, *rest, at in panel["points"]])
-
-
-def _look(at: list[Any], every: list[list[Any]]) -> tuple[str, str]:
-    """Return a world's colour, by the first fact, and its marker, by the others."""
-    firsts, others = sorted({one[0] for one in every}), sorted({tuple(one[1:]) for one in every})
-    return COLOURS[firsts.index(at[0]) % len(COLOURS)], HOLLOW[others.index(tuple(at[1:])) % len(HOLLOW)]
 
 
 def _name(at: list[Any], facts: list[str]) -> str:

@@ -25,7 +25,8 @@ STYLE = {
     "svg.hashsalt": "recap", "svg.fonttype": "path", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.alpha": 0.25, "figure.dpi": 120, "axes.titlesize": 9.5,
 }  # fmt: skip
-INK, HOLLOW = "#333333", ("o", "s", "D", "^")  # published figures: no colour, no fill, no band
+MARKS = ("o", "s", "D", "^")
+INK = "#333333"  # published figures: no colour, no fill, no band
 REACH = 11  # points across that a point is felt
 POINT = re.compile(r"(<use [^>]*[^/>])\s*/>")
 _TOLD: WeakKeyDictionary[Artist, list[str]] = WeakKeyDictionary()
