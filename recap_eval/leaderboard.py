@@ -149,8 +149,7 @@ def _course(board: Board, places: dict[int, dict[int, list[Result]]]) -> Course:
     meta = next(iter(rows[0].cells.values())).results[0].meta
     axis = meta.get(board.axis)
     facts = dict(zip(RUN_FACTS, _run_facts(meta), strict=True)) | {SEEN: str(meta[TOTAL])}
-    where = [] if axis is None else [f"p = {axis:g}"]
-    return Course(", ".join([_title(facts), *where]), axis, tuple(rows))
+    return Course(_title(facts), axis, tuple(rows))
 
 
 def _one_a_seed(results: list[Result], axis: str) -> tuple[list[Result], list[str]]:

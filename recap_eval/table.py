@@ -123,14 +123,19 @@ class Course:
     """What trainings were measured at on their way, their end included where it was measured in the same manner.
 
     Args:
-        title: Which trainings: what they have in common.
+        run: Which trainings: what they have in common with those at other places on the board's axis.
         axis: Their value on the board's axis, or None.
         rows: By samples seen.
     """
 
-    title: str
+    run: str
     axis: float | None
     rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """Which trainings these are."""
+        return self.run if self.axis is None else f"{self.run}, p = {self.axis:g}"
 
     @property
     def shown(self) -> tuple[Row, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
 
 from recap_eval.board import Board, Column
 from recap_eval.published import PUBLISHED, PublishedRow, PublishedTable
@@ -109,6 +111,19 @@ def upright(lines: list[list[str]], void: str) -> list[list[str]]:
     head, *body = lines
     kept = [number for number in range(1, len(head)) if any(line[number] != void for line in body)]
     return [["", *[line[0] for line in body]], *[[head[number], *[line[number] for line in body]] for number in kept]]
+
+
+def course_sections(table: Table) -> list[Course]:
+    """Return trainings on their way as sections; those that differ in their place on the axis alone share one."""
+    found = []
+    for _, some in groupby(table.courses, key=lambda course: course.run):
+        alike = list(some)
+        if len(alike) == 1 or any(course.axis is None for course in alike):
+            found += alike
+            continue
+        rows = [replace(row, label=f"p = {course.axis:g}, {row.label}") for course in alike for row in course.rows]
+        found.append(Course(alike[0].run, None, tuple(rows)))
+    return found
 
 
 def course_grid(table: Table, course: Course, link: Link = plain) -> list[list[str]]:

@@ -87,7 +87,7 @@ def board_page(table: Table, plots: dict[str, str], links: dict[str, str], looks
         for gains in table.gains
     ]  # fmt: skip
     groups += [_group(table, group, links) for group in table.groups]
-    groups += [_course(table, course, links) for course in table.courses]
+    groups += [_course(table, course, links) for course in cells.course_sections(table)]
     page: str = environment().get_template("board.html").render(
         opening=opening(table),
         board=table.board, groups=groups, plots=plots, legend=_legend(table), left_out=table.left_out,

@@ -35,7 +35,7 @@ def latex(table: Table) -> str:
         lines = [[escape(word) for word in line] for line in cells.group_grid(table, group)]
         notes = [text.legend_items(board), cells.not_run(table, group)]
         parts += _tabular(f"{board.title}: {cells.group_title(board, group)}", lines, notes)
-    for course in table.courses:
+    for course in cells.course_sections(table):
         lines = [[escape(word) for word in line] for line in cells.course_grid(table, course)]
         parts += _tabular(f"{board.title}. {cells.course_title(course)}", lines, [text.legend_items(board)])
     for source in table.published:

@@ -14,6 +14,7 @@ from recap_eval.report.cells import (
     aligned,
     base_name,
     course_grid,
+    course_sections,
     course_title,
     escaped,
     grid,
@@ -121,7 +122,7 @@ def markdown(table: Table, plots: dict[str, str], links: dict[str, str], looks: 
         parts.append(f"{not_measured(table)} Measure a model: `{measure_command(board)}`")
     for group in table.groups:
         parts += [f"## {group_title(board, group)}", pipe(group_grid(table, group, link)), not_run(table, group)]
-    for course in table.courses:
+    for course in course_sections(table):
         parts += [f"## {course_title(course)}", pipe(course_grid(table, course, link))]
     if table.measured and not table.sweeps:
         parts.append(legend_items(board))
@@ -302,7 +303,7 @@ def terminal(table: Table) -> str:
     for part in table.groups:
         parts += [part.title, aligned(group_grid(table, part)), not_run(table, part)] if table.board.by_data else []
         parts += [] if table.board.by_data else [_plain(table, part.rows, "model")]
-    for course in table.courses:
+    for course in course_sections(table):
         parts += [course_title(course), aligned(course_grid(table, course))]
     if not table.measured:
         parts += [not_measured(table), f"Measure a model: {measure_command(table.board)}"]

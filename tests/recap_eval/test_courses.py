@@ -145,3 +145,20 @@ def test_with_nothing_finished_the_report_says_so(tmp_path):
     table = build_table("mine", tmp_path)
     assert table.measured and "No finished model is measured: one training on the way" in opening(table)[0]
     assert "No finished model" in (render_board("mine", tmp_path, tmp_path / "r").files[0]).read_text()
+
+
+def test_trainings_that_differ_in_their_mix_alone_share_a_section(tmp_path):
+    board(tmp_path, ALONG)
+    for p in (0.0, 0.5):
+        train(tmp_path, p, stages=(250,))
+    train(tmp_path, 1.0, total=2000)
+    table = build_table("mine", tmp_path)
+    run = "b16, {} samples seen, bf16, training data " + RUN["train_data"][:8]
+    render_board("mine", tmp_path, tmp_path / "r")
+    text, page = (tmp_path / "r" / "mine.md").read_text(), (tmp_path / "r" / "mine.html").read_text()
+    for told in (text, page, terminal(table), latex(table)):
+        lines = [line for line in told.replace("\\_", "_").splitlines() if "On the way: " in line]
+        titles = dict.fromkeys(line.partition("On the way: ")[2][: len(run)] for line in lines)  # a page says each twice
+        assert [*titles] == [run.format("1,000")[: len(run)], run.format("2,000")[: len(run)]]
+    labels = ("p = 0, 250 samples", "p = 0, 1,000 samples", "p = 0.5, 250 samples", "p = 0.5, 1,000 samples", "250 samples")
+    assert all(f"| {label} |" in text for label in labels)
