@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from recap_eval.report.cells import all_rows
 from recap_eval.report.plots.drawing import Drawing
+from recap_eval.report.plots.panels import WIDTH, panel_axes, wide_and_high
 from recap_eval.report.plots.style import COLOURS, words
 from recap_eval.table import Table
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WORDS, WIDEST = 25, 160  # words a panel; words of a caption, beyond which a histogram is cut
-PANELS = 4  # caption sets shown side by side at most
+PANELS = 8  # caption sets whose words are shown
+LINES = ("-", "--", ":")  # of more sets than there are colours
 PLAIN_END = 0x250  # the plots' font has Latin letters; others are spelled out
 
 
@@ -28,13 +30,17 @@ def details(task: str, detail: str, table: Table) -> dict[str, Any]:
 
 def _lengths(figure: Figure, found: dict[str, Any]) -> None:
     axis = figure.subplots()
-    for (name, details), colour in zip(found.items(), COLOURS * len(found), strict=False):
+    for number, (name, details) in enumerate(found.items()):
         bins = details["histogram"]
+        style: dict[str, Any] = {
+            "color": COLOURS[number % len(COLOURS)],
+            "linestyle": LINES[number // len(COLOURS) % len(LINES)],
+        }
         shares = [100 * count / sum(bins) for count in bins]
         longer = sum(shares[WIDEST:])
         told = f"{spelled(name)} (n={sum(bins):,}" + (f"; {longer:.1f} % longer than shown)" if longer else ")")
         edges = [at - 0.5 for at in range(len(shares[:WIDEST]) + 1)]
-        axis.stairs(shares[:WIDEST], edges, color=colour, label=told, linewidth=1.4)
+        axis.stairs(shares[:WIDEST], edges, label=told, linewidth=1.4, **style)
     axis.set_xlabel("words of a caption")
     axis.set_ylabel("captions, %")
     axis.set_ylim(bottom=0)
@@ -43,14 +49,18 @@ def _lengths(figure: Figure, found: dict[str, Any]) -> None:
 
 def _words(figure: Figure, found: dict[str, Any]) -> None:
     shown = dict(list(found.items())[:PANELS])
-    axes = figure.subplots(1, len(shown), squeeze=False, sharex=True)[0]
-    for axis, (name, details), colour in zip(axes, shown.items(), COLOURS * len(shown), strict=False):
+    axes = panel_axes(figure, [{"label": spelled(name)} for name in shown], sharex=True)
+    for axis, details, colour in zip(axes, shown.values(), COLOURS * len(shown), strict=False):
         top = details["top"][:WORDS][::-1]
         axis.barh(range(len(top)), [100 * count / details["total"] for _, count in top], color=colour)
         axis.set_yticks(range(len(top)), [spelled(word) for word, _ in top], fontsize=7.5, parse_math=False)
-        axis.set_title(spelled(name), parse_math=False)
-        axis.set_xlabel("share of all words, %")
         axis.grid(axis="y", visible=False)
+    some = f"   (the first {PANELS} of {len(found)} sets)" if len(found) > PANELS else ""
+    figure.supxlabel(f"share of all words, %{some}", fontsize=9)
+
+
+def _words_size(found: dict[str, Any]) -> tuple[float, float]:
+    return WIDTH, 4.2 * wide_and_high(min(PANELS, len(found)))[1] + 0.4
 
 
 def spelled(text: str) -> str:
@@ -61,5 +71,5 @@ def spelled(text: str) -> str:
 
 DRAWINGS = (
     Drawing("lengths", "Length of captions in words", partial(details, "captions-length", "histogram"), _lengths),
-    Drawing("words", "The most frequent words", partial(details, "captions-vocabulary", "top"), _words),
+    Drawing("words", "The most frequent words", partial(details, "captions-vocabulary", "top"), _words, _words_size),
 )

@@ -32,10 +32,10 @@ def size_of(found: dict[str, Any]) -> tuple[float, float]:
     return WIDTH, 2.6 * wide_and_high(len(found["panels"]))[1] + 0.6
 
 
-def panel_axes(figure: Figure, panels: list[dict[str, Any]]) -> list[Axes]:
+def panel_axes(figure: Figure, panels: Sequence[dict[str, Any]], sharex: bool = False) -> list[Axes]:
     """Return an axes a panel, with its title; what is left over of the grid is not seen."""
     wide, high = wide_and_high(len(panels))
-    axes = list(figure.subplots(high, wide, squeeze=False).flat)
+    axes = list(figure.subplots(high, wide, squeeze=False, sharex=sharex).flat)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     for axis, panel in zip(axes, panels, strict=False):
