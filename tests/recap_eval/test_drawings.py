@@ -292,3 +292,15 @@ def test_names_of_places_hide_neither_points_nor_each_other(tmp_path):
     assert 3 < len(boxes) < len(points)  # those without room are told by the mouse
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
     assert all(bar.get_paths()[0].vertices.max() <= 100 for bar in axis.collections)
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(6, "share of all words, %"), (9, "share of all words, %   (the first 8 of 9 sets)")]
+)
+def test_caption_sets_beyond_the_colours_are_told_apart(count, told):
+    known = {drawing.name: drawing for drawing in DRAWINGS}
+    found = {f"set {n}": {"top": [["a", 2], ["b", 1]], "total": 4, "histogram": [0, n + 1, 2]} for n in range(count)}
+    figure = painted(known["words"], found)
+    assert sum(axis.get_visible() for axis in figure.axes) == min(8, count) and figure.get_supxlabel() == told
+    (axis,) = painted(known["lengths"], found).axes
+    assert len({(patch.get_edgecolor(), str(patch.get_linestyle())) for patch in axis.patches}) == count
