@@ -9,6 +9,8 @@ from recap_eval.report.cells import base_name
 from recap_eval.report.support import FEW_SEEDS
 from recap_eval.table import Cell, Sweep, Table
 
+LISTED = 8  # places on the axis; of more, how many there are and their ends
+
 
 def opening(table: Table) -> list[str]:
     """Return three sentences, never more than the statistics allow."""
@@ -60,9 +62,10 @@ def _what(table: Table) -> str:
     for sweep in table.sweeps:
         seeds = sorted({len(row.seeds) for row in sweep.rows})
         each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        along, beside = (", ".join(row.label for row in rows) for rows in (sweep.rows, sweep.beside))
-        places = f"{along} and {beside}" if beside else along
-        parts.append(f"p = {places} with {each} training seed{'' if seeds == [1] else 's'} each")
+        labels = [row.label for row in sweep.rows]
+        along = f"p = {', '.join(labels)}" if len(labels) <= LISTED else f"{len(labels)} p from {labels[0]} to {labels[-1]}"
+        places = " and ".join([along, *(row.label for row in sweep.beside)])
+        parts.append(f"{places} with {each} training seed{'' if seeds == [1] else 's'} each")
     counted = Counter(parts)
     told = [f"{part}{f', {times} times' if times > 1 else ''}" for part, times in counted.items()]
     return f"Measured: {'; '.join(told)}; on {_data(table)}."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from recap_eval.board import Column
 from recap_eval.differences import SeedScores, best_along_axis, seed_scores
 from recap_eval.report.cells import base_name
@@ -26,7 +28,7 @@ def support(table: Table, sweep: Sweep) -> list[str]:
         said = [f"{column.label}: best at p = {top} ({shown}), {_claim(cells, column, shape[number])}"]
         said += [_where(table, *found)] if (found := best_along_axis(sweep, number, column.metric)) else []
         beside = {row.label: row.cells[number] for row in sweep.beside if number in row.cells}
-        said += [apart] if (apart := _apart(table, cells | beside, column)) else []
+        said += [apart] if (apart := _apart(table, cells, beside, column)) else []
         said += [pooled] if (pooled := _pooled(table, sweep, number)) else []
         lines.append(". ".join(said) + ".")
     return lines + _limits(table, sweep)
@@ -36,7 +38,7 @@ def _claim(cells: dict[str, Cell], column: Column, form: Form) -> str:
     """Say how the best of a column stands to the others and to guessing."""
     best = next(cell for cell in cells.values() if cell.best)
     ties = [label for label, cell in cells.items() if cell.tied]
-    claim = f"not separable from p = {', '.join(ties)}" if ties else "separable from every other p"
+    claim = f"not separable from p = {spans(ties, list(cells))}" if ties else "separable from every other p"
     seeds = {len(cell.results) for cell in cells.values()}
     if seeds == {1}:
         claim += " on these items, of one training seed"
@@ -46,6 +48,24 @@ def _claim(cells: dict[str, Cell], column: Column, form: Form) -> str:
     if chance is not None and _reaches(best, chance, column.higher_is_better):
         claim += f"; and not separable from guessing ({form.figure(chance)})"
     return claim
+
+
+def spans(labels: Sequence[str], order: Sequence[str]) -> str:
+    """Return labels as a list, three or more that follow each other along the axis as "first to last", then those off it.
+
+    Args:
+        labels: The labels.
+        order: All that stand along the axis.
+    """
+    places = [place for place, label in enumerate(order) if label in labels]
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and place == runs[-1][-1] + 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    told = [[f"{order[run[0]]} to {order[run[-1]]}"] if len(run) > 2 else [order[place] for place in run] for run in runs]
+    return ", ".join([*(text for some in told for text in some), *(label for label in labels if label not in order)])
 
 
 def _reaches(cell: Cell, chance: float, upward: bool) -> bool:
@@ -80,8 +100,9 @@ def _ends(table: Table, ends: list[Row]) -> str:
     return ", ".join(said + ([beyond] if open_ends else []))
 
 
-def _apart(table: Table, cells: dict[str, Cell], column: Column) -> str:
+def _apart(table: Table, along: dict[str, Cell], beside: dict[str, Cell], column: Column) -> str:
     """Say which rows are different from the baseline after Holm's correction, and in which direction."""
+    cells = along | beside
     if all(cell.to_baseline is None for cell in cells.values()):
         return ""
     changes = {
@@ -90,7 +111,8 @@ def _apart(table: Table, cells: dict[str, Cell], column: Column) -> str:
         if cell.to_baseline is not None and cell.to_baseline.separable
     }
     base = base_name(table.board)
-    said = [f"{word} than {base}: p = {', '.join(labels)}" for word, labels in _directions(changes, column).items()]
+    found = _directions(changes, column)
+    said = [f"{word} than {base}: p = {spans(labels, list(along))}" for word, labels in found.items()]
     return ". ".join(said) or f"No p is separable from {base}"
 
 
@@ -121,7 +143,7 @@ def _pooled(table: Table, sweep: Sweep, number: int) -> str:
     adjusted = holm([one.p_value or 0.0 for one in known.values()])
     changes = {label: one.value for (label, one), p in zip(known.items(), adjusted, strict=True) if p < ALPHA}
     apart = _directions(changes, table.board.columns[number])
-    said = [f"{word.lower()}: {', '.join(labels)}" for word, labels in apart.items()]
+    said = [f"{word.lower()}: {spans(some, labels)}" for word, some in apart.items()]
     return f"With noise pooled over p, {'; '.join(said) or 'none is separable'}"
 
 

@@ -13,7 +13,7 @@ from recap_eval.leaderboard import build_table
 from recap_eval.report.index import BEGIN, END, with_block
 from recap_eval.report.opening import opening
 from recap_eval.report.printed import derived
-from recap_eval.report.support import support
+from recap_eval.report.support import spans, support
 from recap_eval.stats import pooled_differences
 
 NOWHERE = Path("/nowhere")
@@ -136,3 +136,14 @@ def test_a_readme_with_one_mark_is_refused_and_without_any_left_alone(place, tmp
     assert_two_line_error(done, 1, "has not one block of results")
     (place / "README.md").write_text("mine")
     assert with_block(place / "README.md", "block") is None and check(place).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ([], ""), (["0"], "0"), (["0", "0.1"], "0, 0.1"), (["0", "0.1", "0.2"], "0 to 0.2"), (["0", "0.2", "1"], "0, 0.2, 1"),
+        (["1", "0.5", "0.2", "0"], "0, 0.2 to 1"), (["0.2", "0.5", "1", "concat"], "0.2 to 1, concat"),
+    ],
+)  # fmt: skip
+def test_places_that_follow_each_other_are_told_by_their_ends(labels, told):
+    assert spans(labels, ["0", "0.1", "0.2", "0.5", "1"]) == told
