@@ -20,7 +20,7 @@ from recap_eval.tasks.base import SHARE
 from recap_eval.tasks.captioner import TASKS
 from recap_eval.tasks.captions import FAMILIES, TWO_WAY
 from recap_eval.tasks.catalog import build_task, load_catalog
-from recap_eval.tasks.generation import TABLE
+from recap_eval.tasks.generation import known_metrics
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +44,7 @@ ABSENT = object()
 
 def known_versions(root: Path | None = None) -> dict[str, int]:
     """Return the version of every task by name; those of a data root's own tasks.toml, too."""
-    tables = (TABLE.values(), FAMILIES.values(), TWO_WAY.values(), TASKS.values())
+    tables = (known_metrics().values(), FAMILIES.values(), TWO_WAY.values(), TASKS.values())
     found = OTHERS | {one.name: one.version for table in tables for one in table}
     return found | {name: row.version for name, row in load_catalog(root).items()}
 

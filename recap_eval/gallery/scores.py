@@ -15,7 +15,7 @@ from recap_eval.generate.plan import Key
 from recap_eval.generate.sheet import Sheet, item_name
 from recap_eval.results import Result, brief, estimate_of, scale_of, unit_of
 from recap_eval.stats import Estimate
-from recap_eval.tasks.generation import FAMILIES, PROMPT_READ, TABLE
+from recap_eval.tasks.generation import PROMPT_READ, known_metrics
 
 DISTANCE = "distance"
 Read = tuple[int, str]  # how many characters of a prompt were read, and by which scorer
@@ -111,9 +111,7 @@ def _cuts(result: Result, known: dict[str, Read]) -> dict[str, Read]:
 
 def _known() -> dict[tuple[str, str], str]:
     """Return the labels of metrics by task, in the order in which they are shown."""
-    families = {f"t2i-{family}": metrics for family, (metrics, _) in FAMILIES.items()}
-    tasks = {metric.name: metric.metrics for metric in TABLE.values()} | families
-    return {(task, metric.name): metric.label for task, metrics in tasks.items() for metric in metrics}
+    return {(task, metric.name): metric.label for task, way in known_metrics().items() for metric in way.metrics}
 
 
 def _order(score: Score) -> tuple[object, ...]:

@@ -117,7 +117,7 @@ def course_sections(table: Table) -> list[Course]:
     """Return trainings on their way as sections; those that differ in their place on the axis alone share one."""
     found = []
     for _, some in groupby(table.courses, key=lambda course: course.run):
-        alike = list(some)
+        alike = sorted(some, key=lambda course: course.axis or 0.0)
         if len(alike) == 1 or any(course.axis is None for course in alike):
             found += alike
             continue

@@ -194,6 +194,14 @@ TABLE = {
 }
 
 
+def known_metrics() -> dict[str, SetMetric]:
+    """Return every way to measure generated images by its name in results; of a family with an extractor of one's own, too."""
+    known = {metric.name: metric for metric in TABLE.values()}
+    for family, (metrics, measure) in FAMILIES.items():
+        known.setdefault(f"t2i-{family}", SetMetric(f"t2i-{family}", metrics, measure=measure))
+    return known
+
+
 def find_metrics(words: str) -> list[SetMetric]:
     """Return the metrics that a user names, commas between them.
 

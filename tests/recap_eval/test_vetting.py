@@ -18,6 +18,8 @@ from recap_eval.results import record_path
 from recap_eval.vetting import known_versions, vet
 
 COMMITTED = sorted((ROOT / "leaderboards" / "results").glob("*/*.json"))
+SOME = {path.stem.rpartition("-")[0]: path for path in COMMITTED}  # of each task one
+SOME |= {path.name + path.parent.name: path for path in COMMITTED[::4]}
 SIX = {"i2t_r1": scores([1, 0, 1, 1, 0.5, 0]), "t2i_r1": scores([1, 0, 1, 1], list("aabb"))}
 
 
@@ -38,7 +40,7 @@ def change(path: Path, place: str, value: object) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", COMMITTED[::4], ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", sorted(set(SOME.values())), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_committed_records_are_what_they_say_and_lie_where_they_belong(path):
     result = vet(path)
     assert record_path(ROOT / "leaderboards", result.record) == path
