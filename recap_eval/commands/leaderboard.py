@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from recap_eval.commands.leaderboard_verify import verify_records
 from recap_eval.commands.show import find_result
-from recap_eval.console import note
+from recap_eval.console import note, progress_bar
 from recap_eval.errors import DataError, UserError
 from recap_eval.holdings import SAME, Came, add, add_imported, losses, records_in, remove
 from recap_eval.imported import FOLDER as IMPORTED_FOLDER
@@ -41,6 +41,7 @@ class Done:
     notes: list[str]
 
 
+LISTED = 10  # records that were there already; of more only their number is told
 Jobs = list[tuple[str, Callable[[], Done]]]  # what a record is called, and what puts it there
 
 
@@ -100,11 +101,13 @@ def _put(args: argparse.Namespace, jobs: Jobs, failed: dict[str, DataError]) -> 
     from recap_eval.report.render import boards_of
 
     done: dict[str, Done] = {}
-    for name, job in jobs:
-        try:
-            done[name] = job()
-        except DataError as error:
-            failed[name] = error
+    with progress_bar(len(jobs), "check", "record") as bar:
+        for name, job in jobs:
+            try:
+                done[name] = job()
+            except DataError as error:
+                failed[name] = error
+            bar.update()
     boards = sorted(boards_of(((one.task, one.meta) for one in done.values()), args.leaderboards))
     if args.json:
         print(json.dumps(_told(done, failed) | {"boards": boards, "dry_run": args.dry_run}))
@@ -126,7 +129,12 @@ def _told(done: dict[str, Done], failed: dict[str, DataError]) -> dict[str, Any]
 
 
 def _print(done: dict[str, Done], boards: list[str], args: argparse.Namespace) -> None:
+    known = [name for name, one in done.items() if one.came.state == SAME]
+    if len(known) > LISTED:
+        print(f"{len(known):,} of {len(done):,} were {SAME}.")
     for name, one in done.items():
+        if one.came.state == SAME and len(known) > LISTED:
+            continue
         would = "would be " if args.dry_run and one.came.state != SAME else ""
         print(f"{would}{one.came.state}: {one.came.path} (from {name})")
         for line in one.notes:

@@ -45,6 +45,15 @@ def test_what_is_added_is_what_was_there(theirs, ours):
     assert [len(row.seeds) for row in build_table("clip", ours).sweeps[0].rows] == [1, 2]
 
 
+def test_many_that_were_there_are_counted_and_what_is_new_is_named(tmp_path, theirs, ours):
+    for seed in range(2, 12):
+        put(theirs, "scenes-retrieval", f"p1-s{seed}", SIX, meta=RUN | {"p_original": 1.0, "seed": seed})
+    assert leaderboard("add", theirs, "--leaderboards", ours).stdout.count("added: ") == 10
+    put(theirs, "scenes-retrieval", "p1-s12", SIX, meta=RUN | {"p_original": 1.0, "seed": 12})
+    again = leaderboard("add", theirs, "--leaderboards", ours).stdout
+    assert "13 of 14 were there already.\n" in again and "there already: " not in again and again.count("added: ") == 1
+
+
 def test_a_record_under_another_name_gets_its_own_back(tmp_path, theirs):
     (first, *_) = read_results(theirs)
     other = tmp_path / "mail" / "attachment.json"
