@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 FOLDER = "results"
+EXTRACTOR = "settings.extractor"
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,9 @@ class Result:
         """Return all that two results must agree in to be comparable, flat, by field name."""
         flat = {"task version": self.record["task"]["version"], "data": self.record["data"]["fingerprint"]}
         flat |= {f"settings.{key}": value for key, value in self.record["settings"].items()}
+        kind, _, _ = str(flat.get(EXTRACTOR)).partition(":")
+        if kind in ("clip", "clip-raw") and (network := flat.get(f"{EXTRACTOR}.network")):
+            flat[EXTRACTOR] = f"{kind}:{str(network).partition(':')[2]}"  # older records name its folder
         return flat | {"partial": self.partial}
 
     def items(self, metric: str) -> ItemScores:

@@ -18,7 +18,7 @@ class Extractor(Protocol):
     """Encoded images to features.
 
     Attributes:
-        name: What a user types: "inception", "dinov2", "clip:MODEL".
+        name: What results call it: "inception", "dinov2", "clip:MODEL"; of a model in a folder its name, wherever that lies.
         dim: Length of a feature.
         key: All that changes a feature: network, weights' digest, resize, framing, decoding, precision. Statistics of different
             keys are never compared; it stands in results and names what is kept on disk.

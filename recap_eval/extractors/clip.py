@@ -30,7 +30,7 @@ class ClipExtractor:
         from recap_eval.models.loading import load
 
         self._model = model or load(word, Loading(precision=how.precision, device=how.device))
-        self.name, self.device = f"{'clip' if unit else 'clip-raw'}:{word}", self._model.device
+        self.name, self.device = f"{'clip' if unit else 'clip-raw'}:{self._model.id.name}", self._model.device
         self._frame, self._unit = how.frame, unit
         self.key: dict[str, Any] = {"network": f"clip:{self._model.id.name}", "weights": self._model.id.revision}
         self.key |= {"layer": "image embedding", "norm": "unit" if unit else "raw", "transform": self._model.id.protocol}

@@ -44,7 +44,8 @@ class Dinov2Extractor:
 
         source = f"facebook/dinov2-{SIZES[word or 'l']}" if word in ("", *SIZES) else word
         model, digest = _load(source)
-        self.name, self.device, self._frame = f"dinov2:{word}" if word else "dinov2", how.device, how.frame
+        shown = Path(word).name if Path(word).is_dir() else word
+        self.name, self.device, self._frame = f"dinov2:{shown}" if word else "dinov2", how.device, how.frame
         self._dtype = torch.bfloat16 if how.precision == "bf16" else torch.float32
         _set_positions(model)
         self._model = model.eval().to(how.device, self._dtype)

@@ -7,12 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from records import put, scores
 
 from recap_eval.data.items import DataId
 from recap_eval.errors import DataError
 from recap_eval.files import canonical_json, read_json, replacing, write_json
 from recap_eval.models.base import ModelId
-from recap_eval.results import identity, new_record, read_result, read_results, result_path, settings_of, slug, write_result
+from recap_eval.results import (
+    disagreement,
+    identity,
+    new_record,
+    read_result,
+    read_results,
+    result_path,
+    settings_of,
+    slug,
+    write_result,
+)
 from recap_eval.tasks.base import ItemScores, Metric, Scores, Task
 from recap_eval.tasks.catalog import Row
 
@@ -58,6 +69,22 @@ def test_partial_results_say_so(tmp_path):
     assert written(tmp_path, limit=2).partial
     bad = written(tmp_path, bad={"x.jpg": "not an image"})
     assert bad.partial and bad.record["skipped"] == [{"item": "x.jpg", "reason": "not an image"}]
+
+
+def test_the_folder_of_an_extractor_is_no_part_of_the_protocol(tmp_path):
+    network = {"extractor.network": "clip:scorer", "extractor.weights": "w"}
+    ways = [
+        ("clip:a/scorer", {}),
+        ("clip:scorer", {}),
+        ("clip-raw:a/scorer", {}),
+        ("clip:a/scorer", {"extractor.weights": "v"}),
+    ]
+    one, two, raw, other = (
+        put(tmp_path, "t2i-fd", f"m{number}", {"fd": scores([1, 2])}, settings={"extractor": word} | network | more)
+        for number, (word, more) in enumerate(ways)
+    )
+    assert one.protocol() == two.protocol() and raw.protocol()["settings.extractor"] == "clip-raw:scorer"
+    assert disagreement(one.protocol(), other.protocol()) == ["settings.extractor.weights is w, not v"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"metrics": {}}', '{"metrics": {}, "items": {}, "schema_version": 99}'])
