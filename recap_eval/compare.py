@@ -146,6 +146,9 @@ def compare(subjects: list[Subject], tasks: set[str] | None = None, metrics: str
             base = group[0].record
             known = [base["task"]["primary"]] if asked is None else [name for name in base["metrics"] if name in asked]
             for metric in known:
+                if metric not in base["metrics"]:
+                    left_out.append(f"A on {task}, {metric}: it has no figure")
+                    continue
                 question, odd = _question(group, metric, _apart(group[0], groups))
                 left_out += odd
                 questions += [question] if question.against else []

@@ -153,9 +153,9 @@ def find_scores(results: Sequence[Result], name: str, revision: str) -> tuple[Sc
 def _scores(results: Iterator[Result]) -> Iterator[Score]:
     for result in results:
         task, _, who = result.task.partition(VARIANT)
-        if task not in SCORED or result.partial:
-            continue
         metric = result.record["task"]["primary"]
+        if task not in SCORED or result.partial or metric not in result.record["metrics"]:
+            continue
         cell, items = result.record["metrics"][metric], result.items(metric)
         values = dict(zip(items.items, map(float, items.values), strict=True))
         yield Score(f"{SCORED[task]}{f' by {who}' if who else ''}", scale_of(cell), unit_of(cell), values)

@@ -9,12 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from records import put, scores
+from records import put, put_captions, scores
 from support import ROOT
 
+from recap_eval.compare import compare
 from recap_eval.errors import DataError
 from recap_eval.files import digest_file
 from recap_eval.results import record_path
+from recap_eval.subjects import find_subjects
 from recap_eval.vetting import known_versions, vet
 
 COMMITTED = sorted((ROOT / "leaderboards" / "results").glob("*/*.json"))
@@ -82,6 +84,14 @@ def test_each_thing_that_is_wrong_is_named_with_its_file(record, place, value, t
     with pytest.raises(DataError) as caught:
         vet(change(record, place, value))
     assert told in caught.value.what and str(record.parent) in caught.value.what and caught.value.hint
+
+
+def test_captions_that_claim_nothing_have_no_share_of_true_claims_and_are_a_record_all_the_same(tmp_path):
+    for column in ("a", "b"):
+        found = put_captions(tmp_path, "files", column, "captions-truth", {"recall": scores([0, 0])})
+        assert "truth" not in vet(change(found.path, "task.primary", "truth")).record["metrics"]
+    with pytest.raises(DataError, match="A on captions-truth, truth: it has no figure"):
+        compare(find_subjects(["files:a", "files:b"], tmp_path))
 
 
 def test_a_metric_that_its_task_has_not_is_refused(tmp_path):
