@@ -25,8 +25,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/recap-eval study studies/recaption-mix.yaml --root build/demo --set samples=60000 --set seed=0
 
-# The committed reports reports/clip.*, captions.* and captioner.*; diffusion transformers at eight mixes, too, whose results are not committed
-# yet: hours on two cores. Stopped, it goes on by the same command.
+# The committed reports reports/clip.*, captions.* and captioner.*, and most of dit-scenes.*: hours on two cores. Stopped, it goes on by the
+# same command.
 full: $(READY)
 	$(BIN)/recap-eval study studies/scenes-full.yaml --root build/full --jobs 2
 	$(BIN)/recap-eval leaderboard add build/full/leaderboards/results

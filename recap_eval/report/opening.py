@@ -81,7 +81,8 @@ def _supported(table: Table) -> str:
     kinds = {"some p is better than {base} in {where}": "better", "some p is worse than {base} in {where}": "worse"}
     said = []
     for words, kind in kinds.items():
-        labels = list(dict.fromkeys(label for each in found for label in each[kind]))
+        some = {label for each in found for label in each[kind]}
+        labels = [column.label for column in table.board.columns if column.label in some]
         said += [words.format(base=base, where=_listed(labels))] if labels else []
     if not any(each["asked"] for each in found):
         return f"Supported: the single figures within their intervals; no difference to {base} could be tested."

@@ -180,7 +180,8 @@ def _limits(table: Table, sweep: Sweep) -> list[str]:
     if seeds == 1:
         lines.append("One training seed for some p: the intervals do not cover training randomness.")
     elif seeds < FEW_SEEDS:
-        lines.append(f"{seeds} training seeds: intervals are wide (Student's t on {seeds - 1} degrees of freedom).")
+        degrees = "1 degree" if seeds == 2 else f"{seeds - 1} degrees"
+        lines.append(f"{seeds} training seeds: intervals are wide (Student's t on {degrees} of freedom).")
     lines += _resampling(table, sweep) if len(sweep.rows) > 1 else []
     lines += _pooling(table, sweep)
     if seeds > 1:

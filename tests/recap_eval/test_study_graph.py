@@ -207,6 +207,9 @@ def test_the_committed_results_of_the_whole_experiment_were_made_by_its_commands
             assert on_the_way or record["run"]["command"] in commands, path
             made[record["task"]["name"]] += 1
     assert made["scenes-zeroshot"] == 69 and made["captions-truth"] == 6
+    assert (
+        made["t2i-scenes-truth"] == made["t2i-fd"] == 64
+    )  # of sixteen transformers, half way and at the end, by both kinds of prompts
 
 
 def test_processes_and_estimates(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -242,7 +241,7 @@ def _printed_trade(board: Board, group: PublishedTable, column: Column, mean: Me
 
 
 def _paint_trade(figure: Figure, found: dict[str, Any]) -> None:
-    axis, limits = figure.subplots(), found.get("ends", [-math.inf, math.inf])
+    axis, limits = figure.subplots(), found.get("ends", [None, None])
     for curve, style in looks(found["curves"]):
         points = [(x[0], y[0]) for _, x, y in curve["points"]]
         axis.plot(*zip(*points, strict=True), label=curve["title"], **style)

@@ -25,6 +25,7 @@ from recap_eval.report.plots.panels import (
 from recap_eval.report.plots.style import tell
 from recap_eval.table import Sweep, Table
 from recap_eval.tasks.base import PERCENT
+from recap_eval.tasks.generation import FD
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +58,8 @@ def _panel(table: Table, sweeps: list[Sweep], printed: list[PublishedTable], num
     chance = cells[0].results[0].record["metrics"][column.metric]["chance"] if cells else None
     label = f"{titled(column)} (n={cells[0].n})" if cells else titled(column) if printed else f"{column.label}: not run"
     panel = {"label": label, "chance": None if chance is None else column.scale * chance, "curves": found}
-    return panel | ({"ends": [0.0, PERCENT]} if is_percent(column) else {})
+    ends = [0.0, PERCENT] if is_percent(column) else [0.0, None] if column.metric == FD[0].name else None
+    return panel | ({"ends": ends} if ends else {})
 
 
 def _measured(sweep: Sweep, head: Curve, number: int, scale: float) -> Curve:

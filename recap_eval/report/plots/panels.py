@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -96,9 +97,10 @@ def looks(curves: list[Curve]) -> Iterator[tuple[Curve, dict[str, Any]]]:
         seen[curve["kind"]] += 1
 
 
-def cut(values: Sequence[float], ends: Sequence[float]) -> list[float]:
-    """Return values cut where no figure can lie."""
-    return [min(max(value, ends[0]), ends[1]) for value in values]
+def cut(values: Sequence[float], ends: Sequence[float | None]) -> list[float]:
+    """Return values cut where no figure can lie: below the first end, and above the second if there is one."""
+    low, high = ends
+    return [min(max(value, -math.inf if low is None else low), math.inf if high is None else high) for value in values]
 
 
 def crowded(panels: Sequence[dict[str, Any]]) -> bool:
