@@ -224,7 +224,7 @@ def test_points_of_a_plot_say_their_figures(chromium, pages):
     with Seen(chromium, pages / "clip.html") as seen:
         (plot,) = [frame for frame in seen.page.frames if frame.url.endswith("/clip.svg")]
         told = plot.locator("use > title").all_text_contents()
-        assert len(told) == 3 and told[1].startswith("p = 0.5: 51.25 [") and "samples seen" in told[1]
+        assert len(told) == 3 and told[1].startswith("p = 0.5: 51.25 [") and told[1].endswith("], b16")
         box = seen.page.locator(".plot object").first.bounding_box()
         assert box["width"] > 600 and 0.2 < box["height"] / box["width"] < 0.8  # as wide as the page, in its own proportions
 

@@ -130,16 +130,16 @@ def test_a_full_disk_is_told():
 def test_killed_at_any_moment_no_half_result_is_read(tmp_path):
     """A writer is killed again and again; every record that is there is whole, with its items."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "import sys; sys.path[:0] = sys.argv[2:]\n"
         "from test_results import written\nfrom pathlib import Path\n"
         "from recap_eval.data.items import DataId\n"
         "n = 0\n"
         "while True:\n"
         "    written(Path(sys.argv[1]), source=DataId('cards', 'test', f'{n:064d}', 'cards')); n += 1; print(n, flush=True)\n"
     )
-    here = str(Path(__file__).parent)
+    here = [str(folder) for folder in Path(__file__).parents[:2]]
     for delay in (0.0, 0.003, 0.011, 0.02, 0.037):
-        child = subprocess.Popen([sys.executable, "-c", code, tmp_path, here], stdout=subprocess.PIPE)
+        child = subprocess.Popen([sys.executable, "-c", code, tmp_path, *here], stdout=subprocess.PIPE)
         child.stdout.readline()
         time.sleep(delay)
         child.send_signal(signal.SIGKILL)
