@@ -12,7 +12,8 @@ from recap_eval.board import Column
 from recap_eval.captions.files import label
 from recap_eval.files import digest_file
 from recap_eval.report.forms import Form, forms, named
-from recap_eval.report.proxies import as_column, form_of
+from recap_eval.report.moves import worlds
+from recap_eval.report.proxies import as_column, form_of, measured, places
 from recap_eval.results import Result, estimate_of
 from recap_eval.table import At, ProxyFigures, Row, Table
 
@@ -94,10 +95,13 @@ def sections(table: Table) -> list[Section]:
 def _of_captions(table: Table) -> list[Section]:
     """Return the records that cheap measures of captions are made of, by world and task; one may serve several measures."""
     found: dict[tuple[At, str], dict[str, tuple[Result, ProxyFigures]]] = {}
-    for figures in table.proxies:
+    known = worlds(table)
+    there = set(places(known))  # worlds that were trained, which are told by numbers
+    for figures in measured(table, known):
         for at, results in figures.results.items():
-            told = found.setdefault((at, results[0].task), {})
-            told |= {anchor(one): (one, figures) for one in results if anchor(one) not in told}
+            if at in there:
+                told = found.setdefault((at, results[0].task), {})
+                told |= {anchor(one): (one, figures) for one in results if anchor(one) not in told}
     return [_captions(table, at, task, list(told.values())) for (at, task), told in sorted(found.items())]
 
 

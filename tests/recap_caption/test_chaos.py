@@ -93,8 +93,8 @@ def test_killed_at_random_each_row_is_there_once(tmp_path):
 
 
 def retry_until_whole(out):
-    codes = [finish("retry", out, "--no-eval").returncode for _ in range(5)]
-    assert codes.count(0) >= 4  # of a hundred greetings one fails four times over, as the server is
+    for _ in range(5):
+        assert finish("retry", out, "--no-eval").returncode == 0
     done = finish("verify", out)
     assert done.returncode == 0, done.stdout
 

@@ -278,3 +278,12 @@ def test_each_figure_of_the_captions_leads_to_its_records_and_stands_in_the_csv(
         for world, rank in sorted((world, rank) for rank, world in enumerate(WORLDS[1:]))
     ]
     assert rows[-1]["source"].split()[0] != rows[-1]["source"].split()[1]
+
+
+def test_captions_of_a_world_that_is_told_in_words_or_was_not_trained_are_in_no_page_of_records(root):
+    train(root, drawn())
+    for world in (*WORLDS[:3], (0.9, 0.9), ("none", "some")):
+        measure(root, world, "re_caption", 0.5)
+    render_board("mine", root, root / "r")
+    records = (root / "r" / "mine-records.md").read_text()
+    assert records.count("## Captions of ") == 3

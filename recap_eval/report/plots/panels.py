@@ -49,6 +49,8 @@ def heads(table: Table, sweeps: Sequence[Sweep]) -> list[Curve]:
     at = {id(world.sweep): world.at for world in worlds(table)}
     every = list(at.values())
     told = [look_of(at[id(one)], every) if id(one) in at else divmod(place, CROWD)[::-1] for place, one in enumerate(sweeps)]
+    if len(set(told)) < len(told):  # two recipes in one world
+        told = [divmod(place, CROWD)[::-1] for place in range(len(sweeps))]
     names = apart([one.title for one in sweeps])
     return [{"kind": MEASURED, "title": name, "look": list(look)} for name, look in zip(names, told, strict=True)]
 
